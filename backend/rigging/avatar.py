@@ -1,0 +1,72 @@
+"""The finished product as data: parts with textures, one skeleton, skin weights and shape keys."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.meshing.mesh import Mesh
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+
+# ARKit's blendshape names with its exact spelling, in the order in which they are stored everywhere.
+# Left is the character's left (+X).
+ARKIT_SHAPES: tuple[str, ...] = (
+    "eyeBlinkLeft", "eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutLeft", "eyeLookUpLeft", "eyeSquintLeft",
+    "eyeWideLeft", "eyeBlinkRight", "eyeLookDownRight", "eyeLookInRight", "eyeLookOutRight", "eyeLookUpRight",
+    "eyeSquintRight", "eyeWideRight", "jawForward", "jawLeft", "jawRight", "jawOpen", "mouthClose", "mouthFunnel",
+    "mouthPucker", "mouthLeft", "mouthRight", "mouthSmileLeft", "mouthSmileRight", "mouthFrownLeft",
+    "mouthFrownRight", "mouthDimpleLeft", "mouthDimpleRight", "mouthStretchLeft", "mouthStretchRight",
+    "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthPressLeft", "mouthPressRight",
+    "mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight", "browDownLeft",
+    "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff", "cheekSquintLeft",
+    "cheekSquintRight", "noseSneerLeft", "noseSneerRight", "tongueOut",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """The few numbers that glTF and Principled BSDF share. `double_sided` for open shells such as hair and lashes."""
+
+    roughness: float = 0.6
+    double_sided: bool = False
+    alpha_mask: bool = False
+    """Texels with alpha below one half are cut out; the texture then has four channels."""
+
+
+@dataclasses.dataclass
+class Skeleton:
+    """Bones in the head frame; `parents[j] < j`, the root has parent -1."""
+
+    names: tuple[str, ...]
+    parents: Int[np.ndarray, " J"]
+    heads: Float[np.ndarray, "J 3"]
+    tails: Float[np.ndarray, "J 3"]
+
+
+@dataclasses.dataclass
+class AvatarPart:
+    """One object of the avatar: mesh in the neutral pose, texture, skin weights and the shape keys that move it.
+
+    `joints`/`weights` are the (at most four) bones of each vertex; weights sum to one. `shape_keys` maps a name of
+    `ARKIT_SHAPES` to offsets from the neutral mesh; keys that do not move the part are left out.
+    """
+
+    name: str
+    mesh: Mesh
+    texture: UInt8[np.ndarray, "H W C"]
+    material: Material
+    joints: Int[np.ndarray, "V 4"]
+    weights: Float[np.ndarray, "V 4"]
+    shape_keys: dict[str, Float[np.ndarray, "V 3"]]
+
+
+@dataclasses.dataclass
+class RiggedAvatar:
+    """Parts and the skeleton they hang on. The first part is the head."""
+
+    parts: list[AvatarPart]
+    skeleton: Skeleton
