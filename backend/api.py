@@ -18,7 +18,7 @@ MESHES = ("wrapped", "levelset")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-class ErrorCode(str, enum.Enum):
+class ErrorCode(enum.StrEnum):
     """Why a job failed; the value is the wire format, the position is the basis of the exit status."""
 
     BAD_REQUEST = "bad_request"
