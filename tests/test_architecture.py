@@ -1,0 +1,200 @@
+"""The borders between the rooms, read from the import statements of every source file."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("backend", "synthetic_data")
+HEAVY = {"anny", "bpy", "cv2", "diffusers", "mediapipe", "numpy", "PIL", "ray", "scipy", "skimage", "smplx", "torch"}
+UNPICKLERS = {"cloudpickle", "dill", "joblib", "jsonpickle", "marshal", "pickle", "shelve"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, seen from a source file; `checking` under `if TYPE_CHECKING`, `lazy` inside a function."""
+
+    file: Path
+    line: int
+    module: str
+    lazy: bool
+    checking: bool
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+@cache
+def _sources() -> tuple[tuple[Path, ast.Module], ...]:
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    return tuple((file, ast.parse(file.read_text(encoding="utf-8"))) for file in files)
+
+
+def _module(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _is_ours(module: str) -> bool:
+    return module.split(".")[0] in PACKAGES
+
+
+def _within(module: str, *rooms: str) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+@cache
+def _imports() -> tuple[Import, ...]:
+    found: list[Import] = []
+    modules = {_module(file) for file, _ in _sources()}
+
+    def visit(node: ast.AST, file: Path, lazy: bool, checking: bool) -> None:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = _module(file).split(".")[: None if file.name == "__init__.py" else -1]
+                base = ".".join([*package[: len(package) - node.level + 1], *([base] if base else [])])
+            # `from backend.radiance import cameras` is about the module, not about the package it lies in.
+            names = sorted({full if (full := f"{base}.{a.name}") in modules else base for a in node.names})
+        found.extend(Import(file, node.lineno, name, lazy, checking) for name in names)  # type: ignore[attr-defined]
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.body:
+                visit(child, file, lazy, True)
+            for child in node.orelse:
+                visit(child, file, lazy, checking)
+            return
+        inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            visit(child, file, inside, checking)
+
+    for file, tree in _sources():
+        visit(tree, file, False, False)
+    return tuple(found)
+
+
+def _from(*rooms: str) -> list[Import]:
+    return [item for item in _imports() if _within(_module(item.file), *rooms)]
+
+
+def _listed(imports: list[Import]) -> str:
+    return "\n".join(map(str, imports))
+
+
+def test_the_source_is_there_and_read() -> None:
+    """Guards the tests below against looking at nothing."""
+    assert any(item.module == "backend.api" for item in _from("backend.cli"))
+    assert any(item.module == "numpy" and not item.lazy for item in _from("backend.radiance.cameras"))
+    assert any(item.checking and item.module == "jaxtyping" for item in _from("backend.meshing.mesh"))
+
+
+def test_the_boundary_file_needs_the_standard_library_alone() -> None:
+    """`backend/api.py` travels with the Blender add-on."""
+    foreign = [item for item in _from("backend.api") if item.module.split(".")[0] not in sys.stdlib_module_names]
+    assert not foreign, _listed(foreign)
+
+
+@pytest.mark.parametrize("module", ["backend.api", "backend.errors", "backend.cli", "backend.__main__"])
+def test_nothing_heavy_is_loaded_before_it_is_needed(module: str) -> None:
+    early = [item for item in _from(module) if not item.lazy and not item.checking]
+    heavy = [i for i in early if i.module.split(".")[0] in HEAVY or _within(i.module, "backend.pipeline")]
+    assert not heavy, _listed(heavy)
+
+
+def test_bpy_is_imported_by_synthetic_data_alone() -> None:
+    wrong = [item for item in _from("backend") if _within(item.module, "bpy", "bmesh", "mathutils")]
+    assert not wrong, _listed(wrong)
+
+
+def test_radiance_knows_nothing_of_the_engines() -> None:
+    allowed = ("backend.radiance", "backend.api", "backend.errors")
+    wrong = [item for item in _from("backend.radiance") if _is_ours(item.module) and not _within(item.module, *allowed)]
+    assert not wrong, _listed(wrong)
+    learned = [item for item in _from("backend.radiance") if _within(item.module, "diffusers", "transformers")]
+    assert not learned, _listed(learned)
+
+
+def test_synthetic_data_takes_only_body_model_and_cameras_from_the_backend() -> None:
+    allowed = ("backend.body_model", "backend.radiance.cameras", "backend.api", "backend.errors")
+    wrong = [
+        item
+        for item in _from("synthetic_data")
+        if _within(item.module, "backend") and not _within(item.module, *allowed)
+    ]
+    assert not wrong, _listed(wrong)
+
+
+def test_only_training_and_evaluation_read_the_shards() -> None:
+    readers = ("backend.training", "backend.evaluation", "synthetic_data")
+    wrong = [
+        item
+        for item in _imports()
+        if _within(item.module, "synthetic_data.shards") and not _within(_module(item.file), *readers)
+    ]
+    assert not wrong, _listed(wrong)
+
+
+def test_no_room_knows_who_calls_it() -> None:
+    callers = ("backend.pipeline", "backend.cli", "backend.server", "backend.__main__")
+    wrong = [
+        item
+        for item in _imports()
+        if _within(item.module, *callers) and not _within(_module(item.file), *callers, "backend.evaluation")
+    ]
+    assert not wrong, _listed(wrong)
+
+
+def test_no_two_modules_need_each_other() -> None:
+    needs: dict[str, set[str]] = {}
+    for item in _imports():
+        if _is_ours(item.module) and not item.checking:
+            needs.setdefault(_module(item.file), set()).add(item.module)
+    finished: set[str] = set()
+
+    def walk(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module in finished:
+            return
+        for needed in sorted(needs.get(module, ())):
+            walk(needed, (*path, module))
+        finished.add(module)
+
+    for module in sorted(needs):
+        walk(module, ())
+
+
+def test_shape_annotations_cost_nothing_at_run_time() -> None:
+    wrong = [item for item in _imports() if _within(item.module, "jaxtyping") and not item.checking]
+    assert not wrong, _listed(wrong)
+
+
+def test_nothing_pickled_is_read() -> None:
+    wrong = [item for item in _imports() if item.module.split(".")[0] in UNPICKLERS]
+    assert not wrong, _listed(wrong)
+
+
+def test_no_loader_is_told_to_unpickle() -> None:
+    """`numpy.load` refuses pickles unless asked; `torch.load` is a pickle reader, safetensors is not."""
+    wrong: list[str] = []
+    for file, tree in _sources():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            place = f"{file.relative_to(ROOT)}:{node.lineno} {ast.unparse(node.func)}"
+            if ast.unparse(node.func) == "torch.load":
+                wrong.append(place)
+            wrong.extend(
+                f"{place}({word.arg}=…)"
+                for word in node.keywords
+                if (word.arg == "allow_pickle" and ast.unparse(word.value) != "False")
+                or (word.arg == "weights_only" and ast.unparse(word.value) == "False")
+            )
+    assert not wrong, "\n".join(wrong)
