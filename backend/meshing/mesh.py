@@ -34,7 +34,8 @@ def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F
     """Area-weighted unit vertex normals of a counter-clockwise triangle mesh."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     face_normals = np.cross(b - a, c - a)
-    normals = np.zeros_like(vertices)
-    for k in range(3):
-        np.add.at(normals, faces[:, k], face_normals)
+    # Summed per axis by bincount, which is many times faster than np.add.at; shape keys need this dozens of times.
+    corners = faces.ravel()
+    sums = [np.bincount(corners, np.repeat(face_normals[:, axis], 3), len(vertices)) for axis in range(3)]
+    normals = np.stack(sums, 1).astype(vertices.dtype)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
