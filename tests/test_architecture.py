@@ -177,7 +177,12 @@ def test_shape_annotations_cost_nothing_at_run_time() -> None:
 
 
 def test_nothing_pickled_is_read() -> None:
-    wrong = [item for item in _imports() if item.module.split(".")[0] in UNPICKLERS]
+    """FLAME is published as a pickle: one file reads the numbers out of it and runs nothing that it says."""
+    wrong = [
+        item
+        for item in _imports()
+        if item.module.split(".")[0] in UNPICKLERS and _module(item.file) != "backend.body_model.safe_pickle"
+    ]
     assert not wrong, _listed(wrong)
 
 
