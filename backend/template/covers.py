@@ -1,0 +1,170 @@
+"""Hair, headwear and garment as layers over the body, measured from the outline of a portrait.
+
+A *cover* is a thickness for every vertex of the posed skin. Where the surface turns away from the camera, the outline
+of the hair (or garment) in the picture tells how far the layer stands off; over the rest of the head that measure is
+carried on by a harmonic interpolation, bounded by the outline (visual hull). Long hair is the same thing: the sides of
+the neck see a thick layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from backend.meshing.mesh import vertex_normals
+from backend.meshing.texture import View, facing, harmonic, sample_image, smoothstep, visibility
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+    from backend.meshing.distance import SurfaceSamples
+    from backend.radiance.cameras import Camera
+
+_MAX_THICKNESS = 0.085
+_STEPS = 44
+
+
+@dataclasses.dataclass(frozen=True)
+class CoverPrior:
+    """What is assumed where the picture says nothing.
+
+    `expected` (V,) in [0, 1]: where on the skin the layer usually is. `thickness`: its usual height, metres.
+    `facing_limit`: greatest height where the layer faces the camera and its height cannot be seen, metres.
+    """
+
+    expected: Float[np.ndarray, " V"]
+    thickness: float
+    facing_limit: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Cover:
+    """A layer over the skin: `thickness` (V,) in metres (0 where bare), and `coverage` (V,) in [0, 1]."""
+
+    thickness: Float[np.ndarray, " V"]
+    coverage: Float[np.ndarray, " V"]
+
+
+def measure_cover(
+    view: View,
+    faces: Int[np.ndarray, "F 3"],
+    mask: Float[np.ndarray, "H W"],
+    known: Bool[np.ndarray, "H W"],
+    prior: CoverPrior,
+) -> Cover:
+    """Thickness and coverage of the layer whose soft class mask is `mask`, over the skin triangles `faces`.
+
+    `known` is false outside the picture. Vertices that no picture shows keep the prior, scaled by how much of the
+    expected region the picture shows covered (a bald head stays bald at the back).
+    """
+    vertices, camera = view.vertices, view.camera
+    used = np.unique(faces)
+    normals = np.zeros_like(vertices)
+    normals[used] = vertex_normals(vertices, faces)[used]
+    cosine = np.zeros(len(vertices))
+    cosine[used] = facing(view, vertices[used], normals[used])
+    seen = np.zeros(len(vertices))
+    seen[used] = visibility(view, faces, vertices[used], 0.004) * smoothstep(0.1, 0.35, cosine[used])
+    pixels = camera.project(vertices)
+    seen *= _nearest(known.astype(np.float32), pixels)
+    value = sample_image(mask[..., None].astype(np.float32), pixels)[:, 0]
+
+    expected_seen = seen * prior.expected
+    presence = (expected_seen * value).sum() / expected_seen.sum() if expected_seen.sum() > 5 else 1.0
+    presence = float(smoothstep(0.1, 0.5, np.array(presence)))
+    strength = seen + 0.15 * (1 - seen)
+    target = seen * value + 0.15 * (1 - seen) * prior.expected * presence
+    coverage = np.clip(harmonic(faces, strength, target[:, None], len(vertices))[:, 0], 0, 1)
+
+    outline = _outline_height(view, faces, normals, mask, known)
+    rim = smoothstep(0.45, 0.15, np.abs(cosine)) * (outline > 0.002) * (_known_along(camera, vertices, normals, known))
+    strength = rim + 0.02
+    target = rim * outline + 0.02 * prior.thickness
+    height = harmonic(faces, strength, target[:, None], len(vertices))[:, 0]
+    limit = np.where(cosine > 0.3, prior.facing_limit, _MAX_THICKNESS)
+    height = np.clip(height, 0, np.minimum(limit, np.maximum(outline, np.where(seen > 0.5, 0.004, 0.0)) + 0.002))
+    thickness = height * smoothstep(0.35, 0.75, coverage)
+    thickness[np.setdiff1d(np.arange(len(vertices)), used)] = 0
+    return Cover(thickness, coverage)
+
+
+def _outline_height(
+    view: View, faces: np.ndarray, normals: np.ndarray, mask: np.ndarray, known: np.ndarray
+) -> Float[np.ndarray, " V"]:
+    """How far each vertex can move outwards along its normal before it shows up as something else in the picture.
+
+    A point hidden behind the body cannot show up; a point outside the picture is not held back.
+    """
+    from backend.meshing.rasterizer import rasterize
+
+    camera, vertices = view.camera, view.vertices
+    screen = np.c_[camera.project(vertices), camera.to_camera(vertices)[:, 2]]
+    depth = rasterize(screen, faces, camera.height, camera.width).depth
+    free = np.ones(len(vertices), bool)
+    height = np.zeros(len(vertices))
+    for t in np.linspace(0.002, _MAX_THICKNESS, _STEPS):
+        points = vertices + t * normals
+        pixels = camera.project(points)
+        inside = _nearest(mask.astype(np.float32), pixels) > 0.5
+        hidden = camera.to_camera(points)[:, 2] > _nearest(depth, pixels) + 0.002
+        outside = _nearest(known.astype(np.float32), pixels) < 0.5
+        free &= inside | hidden | outside
+        height[free] = t
+    return height
+
+
+def _known_along(camera: Camera, vertices: np.ndarray, normals: np.ndarray, known: np.ndarray) -> np.ndarray:
+    return _nearest(known.astype(np.float32), camera.project(vertices + 0.02 * normals)) > 0.5
+
+
+def _nearest(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    column = np.clip(np.nan_to_num(pixels[:, 0]).astype(int), 0, width - 1)
+    row = np.clip(np.nan_to_num(pixels[:, 1]).astype(int), 0, height - 1)
+    outside = (pixels < 0).any(1) | (pixels[:, 0] >= width) | (pixels[:, 1] >= height)
+    values = image[row, column]
+    return np.where(outside, 0.0, values)
+
+
+def signed_mask_distance(mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """Distance in pixels to the outline of ``mask > 0.5``; positive inside."""
+    inside = mask > 0.5
+    if not inside.any():
+        return np.full(mask.shape, -1e3, np.float32)
+    return (ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)).astype(np.float32)
+
+
+def cover_height(
+    cover: Cover, samples: SurfaceSamples, distance: Float[np.ndarray, " n"], nearest: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Signed height of points under the top of the layer (metres, positive inside it), from their nearest samples."""
+    thickness = samples.at_samples(cover.thickness)
+    height = np.full(len(distance), -1.0)
+    found = nearest >= 0
+    top = thickness[nearest[found]]
+    height[found] = np.where(top > 0.001, top - distance[found], -np.abs(distance[found]) - 0.002)
+    return height
+
+
+def carve(
+    points: Float[np.ndarray, "n 3"],
+    camera: Camera,
+    body_depth: Float[np.ndarray, "H W"],
+    class_distance: Float[np.ndarray, "H W"],
+    person_distance: Float[np.ndarray, "H W"],
+    known: Bool[np.ndarray, "H W"],
+) -> Float[np.ndarray, " n"]:
+    """How deep points lie inside what the picture allows (metres, negative where the picture shows them empty).
+
+    In front of the body a layer must lie inside its own outline; behind the body, inside the person's.
+    """
+    pixels = camera.project(points)
+    depth = camera.to_camera(points)[:, 2]
+    metres_per_pixel = depth / camera.intrinsics[0, 0]
+    in_front = depth < _nearest(body_depth, pixels) + 0.006
+    allowed = np.where(in_front, _nearest(class_distance, pixels), _nearest(person_distance, pixels))
+    inside_picture = _nearest(known.astype(np.float32), pixels) > 0.5
+    return np.where(inside_picture, allowed * metres_per_pixel, 1.0)

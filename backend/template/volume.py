@@ -1,0 +1,75 @@
+"""The volume that the template engine believes in: the fitted body, with hair and garment as measured layers over it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.meshing.distance import SurfaceSamples
+from backend.meshing.rasterizer import rasterize
+from backend.template.covers import Cover, carve, cover_height, signed_mask_distance
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+    from backend.meshing.texture import View
+
+SKIN, HAIR, GARMENT = 0, 1, 2
+
+
+def bust_inside(points: Float[np.ndarray, "n 3"], half_size: float) -> Float[np.ndarray, " n"]:
+    """Metres inside the rounded cut that ends the bust within the field's cube (positive above the cut)."""
+    limit = half_size - 0.012
+    radius = (np.abs(points[:, 0] / limit) ** 4 + np.abs(np.minimum(points[:, 2], 0) / limit) ** 4) ** 0.25
+    return np.minimum((1 - radius) * limit, limit - np.abs(points[:, 1]))
+
+
+@dataclasses.dataclass
+class TemplateVolume:
+    """Signed height of any point under the outermost surface, and which layer it belongs to.
+
+    `samples` cover the outer skin and the eyeballs of the posed body; `covers` maps `HAIR` and `GARMENT` to their
+    layers; `masks` to their soft masks in `view`; `person` is the matte, `known` false outside the picture.
+    """
+
+    view: View
+    outer_faces: Int[np.ndarray, "F 3"]
+    covers: dict[int, Cover]
+    masks: dict[int, Float[np.ndarray, "H W"]]
+    person: Float[np.ndarray, "H W"]
+    known: Bool[np.ndarray, "H W"]
+    half_size: float
+
+    def __post_init__(self) -> None:
+        camera, vertices = self.view.camera, self.view.vertices
+        self.samples = SurfaceSamples.spread(vertices, self.outer_faces, 0.004)
+        screen = np.c_[camera.project(vertices), camera.to_camera(vertices)[:, 2]]
+        self.body_depth = rasterize(screen, self.outer_faces, camera.height, camera.width).depth
+        self._person_distance = signed_mask_distance(self.person)
+        self._class_distance = {k: signed_mask_distance(mask) for k, mask in self.masks.items()}
+
+    def evaluate(
+        self, points: Float[np.ndarray, "n 3"]
+    ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+        """Height in metres (positive inside, exact only near the surface), layer, and nearest sample (-1 if far)."""
+        distance, nearest = self.samples.query(points, limit=0.12)
+        value = np.where(np.isfinite(distance), -distance, -0.12)
+        layer = np.full(len(points), SKIN)
+        for kind, cover in self.covers.items():
+            height = cover_height(cover, self.samples, np.where(np.isfinite(distance), distance, 0.12), nearest)
+            candidates = np.flatnonzero((height > -0.03) & (height > value))
+            allowed = carve(
+                points[candidates],
+                self.view.camera,
+                self.body_depth,
+                self._class_distance[kind],
+                self._person_distance,
+                self.known,
+            )
+            height[candidates] = np.minimum(height[candidates], allowed)
+            above = np.zeros(len(points), bool)
+            above[candidates] = height[candidates] > value[candidates]
+            value[above], layer[above] = height[above], kind
+        return np.minimum(value, bust_inside(points, self.half_size)), layer, nearest
