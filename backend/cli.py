@@ -80,7 +80,7 @@ def describe(problem: BaseException) -> MaquetteError:
         return MaquetteError(ErrorCode.OUTPUT_NOT_WRITABLE, sentence, stage="command line")
     if isinstance(problem, ImportError) and "cannot open shared object file" in str(problem):
         library = str(problem).split(":")[0]
-        sentence = f"The system library {library} is missing: install it as the README says under 'Linux servers'."
+        sentence = f"The system library {library} is missing: on Debian, 'apt install libgl1 libglib2.0-0' brings it."
         return MaquetteError(ErrorCode.INTERNAL, sentence, stage="command line")
     sentence = (
         f"Something went wrong inside Maquette ({type(problem).__name__}); "

@@ -96,6 +96,12 @@ def test_the_source_is_there_and_read() -> None:
     assert any(item.checking and item.module == "jaxtyping" for item in _from("backend.meshing.mesh"))
 
 
+def test_every_room_is_packaged() -> None:
+    """setuptools takes only folders with an `__init__.py`."""
+    left_out = {file.parent for file, _ in _sources() if not (file.parent / "__init__.py").exists()}
+    assert not left_out
+
+
 def test_the_boundary_file_needs_the_standard_library_alone() -> None:
     """`backend/api.py` travels with the Blender add-on."""
     foreign = [item for item in _from("backend.api") if item.module.split(".")[0] not in sys.stdlib_module_names]

@@ -132,6 +132,29 @@ def test_a_reader_that_leaves_early_is_no_failure() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+STAGES = "progress = backend.cli._Progress(); [progress(s, f) for s in ('fit', 'bake') for f in (0, 0.5, 1)]"
+PROGRESS = [sys.executable, "-c", f"import backend.cli; {STAGES}; progress.close()"]
+
+
+def test_in_a_log_every_stage_is_one_plain_line() -> None:
+    text = subprocess.run(PROGRESS, check=True, capture_output=True, text=True).stdout
+    assert re.fullmatch(r"fit +\d+\.\d s\nbake +\d+\.\d s\n", text)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no pseudo-terminals")
+def test_on_a_terminal_every_stage_redraws_its_line() -> None:
+    master, slave = os.openpty()
+    subprocess.run(PROGRESS, check=True, stdout=slave)
+    os.close(slave)
+    text = os.read(master, 10_000).decode()
+    os.close(master)
+    assert text.count("\n") == 2
+    assert text.count("\r") >= 6
+    fit, bake = text.split("\r\n")[:2]
+    assert "fit" in fit and "bake" in bake
+    assert "...." in fit.split("\r")[1] and "...." not in fit.split("\r")[-1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_in_the_middle_leaves_nothing(how: signal.Signals, tmp_path: Path) -> None:
