@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from jaxtyping import Float, Float32, Int, Int32, Num
+    from jaxtyping import Bool, Float, Float32, Int, Int32, Num
 
-_EDGE_TOLERANCE = 1e-6  # pixels: a centre this close to an edge counts as on it, so no chart border loses a texel
+# Pixels: a centre this close to an edge counts as on it, so that no chart border loses a texel. A row needs less: along
+# an edge that is almost level a small step up or down is a large step to the side.
+_EDGE_TOLERANCE, _ROW_TOLERANCE = 1e-6, 1e-9
+_SMALLEST_AREA = 1e-12  # square pixels; thinner triangles have no weights to speak of
 _CHUNK = 1 << 20  # candidate pixels held in memory at a time
 
 
@@ -45,6 +48,7 @@ def rasterize(
     *,
     near: float = 1e-3,
     cull: Literal["none", "back", "front"] = "none",
+    visible: Callable[[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]], Bool[np.ndarray, " n"]] | None = None,
 ) -> RasterBuffers:
     """Nearest triangle, perspective-correct barycentric weights and planar depth of each pixel.
 
@@ -56,13 +60,17 @@ def rasterize(
         height, width: size of the picture, pixels.
         near: depth of the near plane.
         cull: leave out the faces that turn their back (or front) to the camera; counter-clockwise is the front.
+        visible: called with faces and perspective-correct weights of points, tells which are there; the others are
+            holes that show what lies behind. This is how cut-out textures are drawn.
     """
     vertices_px = np.asarray(vertices_px, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse_depth = 1.0 / vertices_px[:, 2]
     points = vertices_px[:, :2]
     area = _doubled_area(points, faces)
-    keep = (vertices_px[:, 2][faces] >= near).all(1) & np.isfinite(area) & (area != 0)
+    in_front = vertices_px[:, 2] >= near
+    keep = in_front[faces[:, 0]] & in_front[faces[:, 1]] & in_front[faces[:, 2]]
+    keep &= np.isfinite(area) & (np.abs(area) > _SMALLEST_AREA)
     if cull != "none":
         keep &= (area < 0) if cull == "back" else (area > 0)  # v points down, which mirrors the orientation
     kept = np.flatnonzero(keep)
@@ -72,21 +80,27 @@ def rasterize(
     face_index = np.full(height * width, -1, np.int32)
     for row_face, pixel, value in _covered_pixels(points, faces[kept], height, width, inverse_depth):
         assert value is not None
+        if visible is not None:
+            unhidden = np.flatnonzero(value > nearest[pixel])
+            row_face, pixel, value = row_face[unhidden], pixel[unhidden], value[unhidden]
+            weights, _ = _perspective(
+                _barycentric(kept[row_face], pixel, width, points, faces), inverse_depth[faces[kept[row_face]]]
+            )
+            there = visible(kept[row_face], weights)
+            row_face, pixel, value = row_face[there], pixel[there], value[there]
         before = nearest[pixel]
         np.maximum.at(nearest, pixel, value)
         wins = (value == nearest[pixel]) & (value > before)
         # With repeated indices numpy keeps the last value: backwards, that is the lowest face index.
         face_index[pixel[wins][::-1]] = kept[row_face[wins]][::-1]
-    face_index = face_index.reshape(height, width)
-
-    barycentric = _barycentric(face_index, points, faces)
-    covered = face_index >= 0
-    weights = barycentric[covered] * inverse_depth[faces[face_index[covered]]]
-    total = weights.sum(1, keepdims=True)
-    depth = np.full((height, width), np.inf, np.float32)
-    depth[covered] = 1.0 / total[:, 0]
-    barycentric[covered] = weights / total
-    return RasterBuffers(face_index, barycentric.astype(np.float32), depth)
+    covered = np.flatnonzero(face_index >= 0)
+    face = face_index[covered]
+    barycentric = np.zeros((height * width, 3), np.float32)
+    depth = np.full(height * width, np.inf, np.float32)
+    weights = _barycentric(face, covered, width, points, faces)
+    barycentric[covered], depth[covered] = _perspective(weights, inverse_depth[faces[face]])
+    shape = (height, width)
+    return RasterBuffers(face_index.reshape(shape), barycentric.reshape(*shape, 3), depth.reshape(shape))
 
 
 def rasterize_uv(
@@ -99,13 +113,15 @@ def rasterize_uv(
     height, width = (size, size) if isinstance(size, int) else size
     points = np.asarray(uvs, np.float64) * [width, -height] + [0.0, height]
     area = _doubled_area(points, uv_faces)
-    kept = np.flatnonzero(np.isfinite(area) & (area != 0))
+    kept = np.flatnonzero(np.isfinite(area) & (np.abs(area) > _SMALLEST_AREA))
     face_index = np.full(height * width, -1, np.int32)
     for row_face, pixel, _ in _covered_pixels(points, uv_faces[kept], height, width):
         free = face_index[pixel] < 0
         face_index[pixel[free][::-1]] = kept[row_face[free]][::-1]
-    face_index = face_index.reshape(height, width)
-    return UVBuffers(face_index, _barycentric(face_index, points, uv_faces).astype(np.float32))
+    covered = np.flatnonzero(face_index >= 0)
+    barycentric = np.zeros((height * width, 3), np.float32)
+    barycentric[covered] = _barycentric(face_index[covered], covered, width, points, uv_faces)
+    return UVBuffers(face_index.reshape(height, width), barycentric.reshape(height, width, 3))
 
 
 def interpolate(
@@ -120,7 +136,7 @@ def interpolate(
     covered = buffers.face_index >= 0
     corners = faces[buffers.face_index[covered]]
     weights = buffers.barycentric[covered]
-    result[covered] = sum(weights[:, k, None] * attribute[corners[:, k]] for k in range(3))
+    result[covered] = sum(weights[:, k, None] * attribute.take(corners[:, k], 0) for k in range(3))
     return result
 
 
@@ -129,15 +145,17 @@ def sample_texture(texture: Num[np.ndarray, "H W C"], uv: Float[np.ndarray, "*n 
 
     8-bit textures are returned in [0, 1]; others keep their range.
     """
-    height, width, _ = texture.shape
+    height, width, channels = texture.shape
     uv = np.asarray(uv, np.float32)
-    x = np.clip(uv[..., 0] * width - 0.5, 0, width - 1)
-    y = np.clip((1 - uv[..., 1]) * height - 0.5, 0, height - 1)
+    x = np.clip(uv[..., 0] * np.float32(width) - np.float32(0.5), 0, width - 1)
+    y = np.clip((1 - uv[..., 1]) * np.float32(height) - np.float32(0.5), 0, height - 1)
     left, top = x.astype(np.int64), y.astype(np.int64)
-    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    step_right, step_down = (left < width - 1).astype(np.int64), (top < height - 1) * width
     fx, fy = (x - left)[..., None], (y - top)[..., None]
-    upper = texture[top, left] * (1 - fx) + texture[top, right] * fx
-    lower = texture[bottom, left] * (1 - fx) + texture[bottom, right] * fx
+    texels, corner = texture.reshape(-1, channels), top * width + left
+    upper = texels.take(corner, 0) * (1 - fx) + texels.take(corner + step_right, 0) * fx
+    corner += step_down
+    lower = texels.take(corner, 0) * (1 - fx) + texels.take(corner + step_right, 0) * fx
     result = (upper * (1 - fy) + lower * fy).astype(np.float32)
     return result / np.float32(255) if texture.dtype == np.uint8 else result
 
@@ -161,13 +179,17 @@ def _covered_pixels(
     value: Float[np.ndarray, " V"] | None = None,
 ) -> Iterator[tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Float[np.ndarray, " n"] | None]]:
     """Yield (face, flat pixel index, `value` interpolated over the screen) of covered pixels, faces ascending."""
-    v = points[faces, 1]
-    first_row = np.ceil(np.clip(v.min(1) - 0.5 - _EDGE_TOLERANCE, 0, height)).astype(np.int64)
-    last_row = np.floor(np.clip(v.max(1) - 0.5 + _EDGE_TOLERANCE, -1, height - 1)).astype(np.int64)
+    # Corners from top to bottom: neighbours then compute their shared edge with the same operations, and no pixel can
+    # fall between them.
+    order = np.argsort(points[faces, 1], axis=1, kind="stable")
+    faces = np.take_along_axis(faces, order, 1)
+    top, bottom = points[faces[:, 0], 1], points[faces[:, 2], 1]
+    first_row = np.ceil(np.clip(top - 0.5 - _ROW_TOLERANCE, 0, height)).astype(np.int64)
+    last_row = np.floor(np.clip(bottom - 0.5 + _ROW_TOLERANCE, -1, height - 1)).astype(np.int64)
     row_counts = np.maximum(last_row - first_row + 1, 0)
     # A chunk ends where its bounding boxes hold enough pixels; the rows cover less than that.
-    extent = points[faces, 0]
-    box_width = np.clip(np.ceil(extent.max(1)), 0, width) - np.clip(np.floor(extent.min(1)), 0, width) + 1
+    a, b, c = (np.clip(points[faces[:, k], 0], 0, width) for k in range(3))
+    box_width = np.maximum(np.maximum(a, b), c) - np.minimum(np.minimum(a, b), c) + 2
     chunk = np.cumsum(row_counts * box_width) // _CHUNK
     bounds = np.flatnonzero(np.diff(chunk, prepend=-1, append=np.inf))
     for start, stop in itertools.pairwise(bounds):
@@ -193,43 +215,48 @@ def _row_spans(
     v: Float[np.ndarray, " R"],
     value: Float[np.ndarray, " V"] | None,
 ) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"], Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
-    """Where the horizontal line at `v` enters and leaves each triangle: u left, u right, value left, value right."""
-    left, right = np.full(len(v), np.inf), np.full(len(v), -np.inf)
-    left_value, right_value = np.zeros(len(v)), np.zeros(len(v))
-    for k in range(3):
-        a, b = corners[:, k], corners[:, (k + 1) % 3]
-        # Neighbours must compute a shared edge with the same operations, or a pixel could fall between them.
-        a, b = np.where(points[a, 1] <= points[b, 1], a, b), np.where(points[a, 1] <= points[b, 1], b, a)
-        rise = points[b, 1] - points[a, 1]
-        crosses = (points[a, 1] <= v + _EDGE_TOLERANCE) & (v - _EDGE_TOLERANCE <= points[b, 1])
-        t = np.clip((v - points[a, 1]) / np.where(rise > 0, rise, 1.0), 0, 1)
-        flat = rise <= _EDGE_TOLERANCE
-        for end in (np.where(flat, 0.0, t), np.where(flat, 1.0, t)):
-            u = points[a, 0] + end * (points[b, 0] - points[a, 0])
-            at = np.zeros(len(v)) if value is None else value[a] + end * (value[b] - value[a])
-            is_left, is_right = crosses & (u < left), crosses & (u > right)
-            left[is_left], left_value[is_left] = u[is_left], at[is_left]
-            right[is_right], right_value[is_right] = u[is_right], at[is_right]
-    return left, right, left_value, right_value
+    """Where the horizontal line at `v` enters and leaves each triangle: u left, u right, value left, value right.
+
+    `corners` run from top to bottom: one side of the triangle is the edge from the first to the last, the other is bent
+    at the second. A level edge is taken by way of its two ends.
+    """
+    above, middle, below = corners.T
+    bent_below = v + _ROW_TOLERANCE >= points[middle, 1]
+    ends = []
+    for a, b in ((above, below), (np.where(bent_below, middle, above), np.where(bent_below, below, middle))):
+        (u, start), (u_end, stop) = points[a].T, points[b].T
+        t = np.clip((v - start) / np.maximum(stop - start, 1e-300), 0, 1)
+        ends.append((u + t * (u_end - u), 0 * t if value is None else value[a] + t * (value[b] - value[a])))
+    (u, at), (other_u, other_at) = ends
+    swap = u > other_u
+    return np.minimum(u, other_u), np.maximum(u, other_u), np.where(swap, other_at, at), np.where(swap, at, other_at)
 
 
 def _barycentric(
-    face_index: Int32[np.ndarray, "H W"], points: Float[np.ndarray, "V 2"], faces: Int[np.ndarray, "F 3"]
-) -> Float[np.ndarray, "H W 3"]:
-    """Screen-space barycentric weights of the pixel centres in their faces."""
-    result = np.zeros((*face_index.shape, 3))
-    rows, columns = np.nonzero(face_index >= 0)
-    face = face_index[rows, columns]
+    face: Int[np.ndarray, " n"],
+    pixel: Int[np.ndarray, " n"],
+    width: int,
+    points: Float[np.ndarray, "V 2"],
+    faces: Int[np.ndarray, "F 3"],
+) -> Float[np.ndarray, "n 3"]:
+    """Screen-space barycentric weights of the centres of flat `pixel` indices in their faces."""
     a, b, c = (points[faces[:, k]] for k in range(3))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         to_b, to_c = (b - a), (c - a)
         area = _doubled_area(points, faces)[:, None]
         weight_b = np.stack([to_c[:, 1], -to_c[:, 0]], 1) / area
         weight_c = np.stack([-to_b[:, 1], to_b[:, 0]], 1) / area
-    x, y = columns + 0.5 - a[face, 0], rows + 0.5 - a[face, 1]
+    x, y = pixel % width + 0.5 - a[face, 0], pixel // width + 0.5 - a[face, 1]
     second = np.clip(x * weight_b[face, 0] + y * weight_b[face, 1], 0, 1)
     third = np.clip(x * weight_c[face, 0] + y * weight_c[face, 1], 0, 1)
     first = np.clip(1 - second - third, 0, 1)
-    total = first + second + third
-    result[rows, columns] = np.stack([first / total, second / total, third / total], 1)
-    return result
+    return np.stack([first, second, third], 1) / (first + second + third)[:, None]
+
+
+def _perspective(
+    weights: Float[np.ndarray, "n 3"], inverse_depth: Float[np.ndarray, "n 3"]
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
+    """Weights on the surface instead of on the screen, and the depth there."""
+    weights = weights * inverse_depth
+    total = weights[:, 0] + weights[:, 1] + weights[:, 2]
+    return weights / total[:, None], 1 / total
