@@ -24,7 +24,8 @@ class DecoderConfig:
     """Sizes of the decoder; the defaults are the small one, `paper()` is RodinHD's.
 
     `channels` of a feature, of which the last `density_channels` carry density; `octaves` of the Fourier embedding
-    (0 for none); `width` of all hidden layers; `colour_layers` hidden layers between geometry and colour.
+    (0 for none); `width` of all hidden layers; `geometry_channels` that the density part hands to the colour part;
+    `colour_layers` hidden layers of the colour part.
     `occupancy_length` is the D0 of `TriPlane.occupancy`, in cube units. With the activation "softplus" the density is
     softplus(o) / D0, so the opacity of a length D0 is exactly sigmoid(o): points and rays train the same number.
     `feature_scale` and `density_bias` start the network where planes of small values mean mostly empty space.
@@ -34,16 +35,22 @@ class DecoderConfig:
     density_channels: int = 4
     octaves: int = 1
     width: int = 64
+    geometry_channels: int = 16
     colour_layers: int = 1
     activation: str = "softplus"
     occupancy_length: float = 0.04
     feature_scale: float = 4.0
     density_bias: float = -2.0
 
+    @property
+    def colour_channels(self) -> int:
+        """Channels of a feature that carry colour; they come first."""
+        return self.channels - self.density_channels
+
     @classmethod
     def paper(cls) -> DecoderConfig:
         """RodinHD's decoder for 32 channels: 24 for colour, 8 for density, two octaves, width 128, exp density."""
-        return cls(32, 8, 2, 128, 2, "exp", occupancy_length=0.02, feature_scale=1.0, density_bias=0.0)
+        return cls(32, 8, 2, 128, 128, 2, "exp", occupancy_length=0.02, feature_scale=1.0, density_bias=0.0)
 
 
 class Decoder(nn.Module):
@@ -55,11 +62,11 @@ class Decoder(nn.Module):
         if config.activation not in ("softplus", "exp"):
             raise ValueError(f"unknown density activation {config.activation!r}")
         embedded = 1 + 2 * config.octaves
-        colour_channels = config.channels - config.density_channels
         self.geometry_in = nn.Linear(config.density_channels * embedded, config.width)
-        self.geometry_out = nn.Linear(config.width, 1 + config.width)
-        widths = [colour_channels * embedded + config.width, *[config.width] * config.colour_layers, 3]
-        self.colour = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.geometry_out = nn.Linear(config.width, 1 + config.geometry_channels)
+        colour_in = config.colour_channels * embedded + config.geometry_channels
+        widths = [colour_in, *[config.width] * config.colour_layers, 3]
+        self.colour_layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         with torch.no_grad():
             self.geometry_out.bias[0] = config.density_bias
 
@@ -78,19 +85,23 @@ class Decoder(nn.Module):
 
     def forward(self, features: Float[Tensor, "*n C"]) -> tuple[Float[Tensor, "*n 3"], Float[Tensor, "*n"]]:
         """Colour and density logit of whole features."""
-        split = self.config.channels - self.config.density_channels
+        split = self.config.colour_channels
         logits, geometry = self.density_logits(features[..., split:])
-        hidden = torch.cat([self._embed(features[..., :split]), geometry], -1)
-        for layer in self.colour[:-1]:
-            hidden = torch.relu(layer(hidden))
-        return torch.sigmoid(self.colour[-1](hidden)), logits
+        return self.colour(features[..., :split], geometry), logits
 
-    def density_logits(self, features: Float[Tensor, "*n D"]) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n W"]]:
+    def density_logits(self, features: Float[Tensor, "*n D"]) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n G"]]:
         """Density logit and geometry feature from the density channels alone."""
         hidden = self.geometry_in(self._embed(features))
         hidden = F.softplus(hidden) if self.config.activation == "exp" else torch.relu(hidden)
         out = self.geometry_out(hidden)
         return out[..., 0], out[..., 1:]
+
+    def colour(self, features: Float[Tensor, "*n E"], geometry: Float[Tensor, "*n G"]) -> Float[Tensor, "*n 3"]:
+        """Colour from the colour channels and the geometry feature."""
+        hidden = torch.cat([self._embed(features), geometry], -1)
+        for layer in self.colour_layers[:-1]:
+            hidden = torch.relu(layer(hidden))
+        return torch.sigmoid(self.colour_layers[-1](hidden))
 
     def density(self, logits: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """Density per cube unit."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+# Samples with less influence on their pixel than this do not ask for a colour.
+_NEGLIGIBLE = 1e-3
+
 
 @dataclasses.dataclass(frozen=True)
 class FitTarget:
@@ -226,23 +229,38 @@ def point_loss(
     planes: Float[Tensor, "B 3 C H W"], decoder: Decoder, batches: Sequence[PointBatch], colour_weight: float
 ) -> Float[Tensor, ""]:
     """Cross-entropy of occupancy and squared error of colour, each a weighted mean over all points."""
-    names = [field.name for field in dataclasses.fields(PointBatch)]
-    batch = PointBatch(*(torch.stack([getattr(part, name) for part in batches]) for name in names))
-    colour, logits = decoder(sample_planes(planes, batch.points))
-    entropy = F.binary_cross_entropy_with_logits(decoder.occupancy_logits(logits), batch.occupancy, reduction="none")
-    error = (colour - batch.colours).square().mean(-1)
-    occupancy = (entropy * batch.occupancy_weights).sum() / batch.occupancy_weights.sum().clamp(min=1)
-    return occupancy + colour_weight * (error * batch.colour_weights).sum() / batch.colour_weights.sum().clamp(min=1)
+    split = decoder.config.colour_channels
+    occupancy_terms, colour_terms = [], []
+    for part, batch in zip(planes, batches, strict=True):
+        logits, geometry = decoder.density_logits(sample_planes(part[None, :, split:], batch.points[None])[0])
+        entropy = F.binary_cross_entropy_with_logits(
+            decoder.occupancy_logits(logits), batch.occupancy, reduction="none"
+        )
+        occupancy_terms.append(_weighted_mean(entropy, batch.occupancy_weights))
+        # Most points are free: the larger half of the decoder sees only those whose colour is known.
+        i = batch.colour_weights.nonzero()[:, 0]
+        colour = decoder.colour(sample_planes(part[None, :, :split], batch.points[None, i])[0], geometry[i])
+        error = (colour - batch.colours[i]).square().mean(-1)
+        colour_terms.append(_weighted_mean(error, batch.colour_weights[i]))
+    return torch.stack(occupancy_terms).mean() + colour_weight * torch.stack(colour_terms).mean()
 
 
 def ray_loss(
     planes: Float[Tensor, "3 C H W"], decoder: Decoder, rays: RayBatch, alpha_weight: float
 ) -> Float[Tensor, ""]:
     """Squared error of the rendered colour over white, and of alpha."""
-    points = rays.origins[:, None] + rays.directions[:, None] * rays.t[..., None]
-    colour, logits = decoder(sample_planes(planes[None], points.reshape(1, -1, 3))[0])
+    split = decoder.config.colour_channels
+    points = (rays.origins[:, None] + rays.directions[:, None] * rays.t[..., None]).reshape(-1, 3)
+    logits, geometry = decoder.density_logits(sample_planes(planes[None, :, split:], points[None])[0])
     lengths = spacing(rays.t, rays.near, rays.far) * rays.directions.norm(dim=-1, keepdim=True)
     weights = ray_weights(decoder.density(logits).reshape(lengths.shape), lengths)
     alpha = weights.sum(1, keepdim=True)
-    rgb = (weights[..., None] * colour.reshape(*lengths.shape, 3)).sum(1) + 1 - alpha
+    i = (weights.detach().reshape(-1) > _NEGLIGIBLE).nonzero()[:, 0]
+    colour = decoder.colour(sample_planes(planes[None, :, :split], points[None, i])[0], geometry[i])
+    colours = torch.zeros_like(points).index_copy(0, i, colour).reshape(*weights.shape, 3)
+    rgb = (weights[..., None] * colours).sum(1) + 1 - alpha
     return F.mse_loss(rgb, rays.rgb) + alpha_weight * F.mse_loss(alpha, rays.alpha)
+
+
+def _weighted_mean(values: Float[Tensor, "N"], weights: Float[Tensor, "N"]) -> Float[Tensor, ""]:
+    return (values * weights).sum() / weights.sum().clamp(min=1)

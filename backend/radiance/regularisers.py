@@ -37,7 +37,6 @@ def density_variation(
     shape = (len(planes), count, 3)
     points = torch.rand(shape, generator=generator, device=generator.device).to(planes.device) * 2 - 1
     steps = torch.randn(shape, generator=generator, device=generator.device).to(planes.device) * 0.004
-    skip = decoder.config.channels - decoder.config.density_channels
-    features = sample_planes(planes[:, :, skip:], torch.cat([points, points + steps], 1))
+    features = sample_planes(planes[:, :, decoder.config.colour_channels :], torch.cat([points, points + steps], 1))
     here, there = decoder.density(decoder.density_logits(features)[0]).split(count, 1)
     return ((here - there).abs().mean(1) + 0.001 * here.abs().mean(1)).sum()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_dilation
 
 from backend.radiance.cameras import Camera
 from backend.radiance.renderer import intersect_cube
@@ -63,8 +64,9 @@ def crop_view(view: View, half_size: float) -> tuple[View, Bool[np.ndarray, "H W
     near, far = near.numpy().reshape(view.depth.shape), far.numpy().reshape(view.depth.shape)
     inside = (view.depth >= near) & (view.depth <= far)
     hidden = (view.depth > 0) & (view.depth < near)
-    nothing_seen = (view.depth <= 0) & (view.alpha > 0) & (far > near)
-    alpha = np.where(inside | nothing_seen, view.alpha, 0).astype(np.float32)
+    # A half-covered edge pixel may have no depth of its own: it belongs to what its neighbours see.
+    edge = (view.depth <= 0) & binary_dilation(inside, np.ones((3, 3)))
+    alpha = np.where(inside | edge, view.alpha, 0).astype(np.float32)
     cropped = View(view.rgb, alpha, np.where(inside, view.depth, 0).astype(np.float32), view.camera)
     return cropped, ~hidden
 

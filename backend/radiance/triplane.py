@@ -52,8 +52,7 @@ class TriPlane:
 
     def density(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Volume density in 1/m. Reads only the density channels, so it is cheaper than `colour_and_density`."""
-        skip = self.decoder.config.channels - self.decoder.config.density_channels
-        planes = self.planes[None, :, skip:]
+        planes = self.planes[None, :, self.decoder.config.colour_channels :]
 
         def decode(part: Tensor) -> Tensor:
             logits, _ = self.decoder.density_logits(sample_planes(planes, part[None])[0])
