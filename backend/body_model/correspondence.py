@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NORMAL_LENGTH = 0.006
 """What opposite normals weigh: as much as this distance, twice, in metres."""
+SIDE_LENGTH = 0.02
+"""What being on different sides weighs, in metres."""
 _CENTROIDS, _CORNERS = 8, 3
 _CHUNK = 4096
 
@@ -55,25 +57,27 @@ def correspond(
 ) -> Correspondence:
     """Corresponding source points of all target vertices; both surfaces in the same frame, roughly on each other.
 
-    `source_side` and `target_side`, where known, tell parts apart that touch (0 for the skull, 1 for the jaw, say): a
-    difference of one weighs like 20 mm.
+    `source_side` and `target_side`, where known, tell parts apart that touch: 0 for the skull, 1 for the jaw, say.
     """
-    points = target_vertices
     normals = vertex_normals(target_vertices, target_faces)
-    candidates = _Candidates.gather(source_vertices, source_faces, points, normals)
-    cost = candidates.distance**2 + NORMAL_LENGTH**2 * (1 - candidates.agreement) ** 2
-    if source_side is not None and target_side is not None:
-        side = np.einsum("tkc,tkc->tk", candidates.barycentric, source_side[source_faces[candidates.face]])
-        cost = cost + (0.02 * (side - target_side[:, None])) ** 2
-    choice = cost.argmin(1)
-    choice = _settle(source_vertices, source_faces, points, target_faces, candidates, cost, choice)
-    rows = np.arange(len(points))
-    return Correspondence(
-        candidates.face[rows, choice],
-        candidates.barycentric[rows, choice],
-        candidates.distance[rows, choice],
-        candidates.agreement[rows, choice],
-    )
+    candidates = _Candidates.gather(source_vertices, source_faces, target_vertices, normals)
+    cost = candidates.cost(source_faces, source_side, target_side)
+    choice = _settle(source_vertices, source_faces, target_vertices, target_faces, candidates, cost, cost.argmin(1))
+    return candidates.choose(choice)
+
+
+def project(
+    points: Float[np.ndarray, "T 3"],
+    normals: Float[np.ndarray, "T 3"],
+    vertices: Float[np.ndarray, "V 3"],
+    faces: Int[np.ndarray, "F 3"],
+    *,
+    source_side: Float[np.ndarray, " V"] | None = None,
+    target_side: Float[np.ndarray, " T"] | None = None,
+) -> Correspondence:
+    """As `correspond`, for loose points with normals: each is judged by itself."""
+    candidates = _Candidates.gather(vertices, faces, points, normals)
+    return candidates.choose(candidates.cost(faces, source_side, target_side).argmin(1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +89,24 @@ class _Candidates:
     point: Float[np.ndarray, "T K 3"]
     distance: Float[np.ndarray, "T K"]
     agreement: Float[np.ndarray, "T K"]
+
+    def cost(
+        self,
+        faces: Int[np.ndarray, "F 3"],
+        source_side: Float[np.ndarray, " V"] | None,
+        target_side: Float[np.ndarray, " T"] | None,
+    ) -> Float[np.ndarray, "T K"]:
+        """Squared metres: distance, disagreement of normals, difference of sides."""
+        cost = self.distance**2 + NORMAL_LENGTH**2 * (1 - self.agreement) ** 2
+        if source_side is not None and target_side is not None:
+            side = np.einsum("tkc,tkc->tk", self.barycentric, source_side[faces[self.face]])
+            cost = cost + (SIDE_LENGTH * (side - target_side[:, None])) ** 2
+        return cost
+
+    def choose(self, choice: Int[np.ndarray, " T"]) -> Correspondence:
+        rows = np.arange(len(choice))
+        arrays = (self.face, self.barycentric, self.distance, self.agreement)
+        return Correspondence(*(array[rows, choice] for array in arrays))
 
     @classmethod
     def gather(
@@ -167,6 +189,12 @@ def edges(faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "E 2"]:
     return np.unique(np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
 
 
+def compact(faces: Int[np.ndarray, "F 3"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "F 3"]]:
+    """The vertices that faces use, and the faces in terms of these."""
+    used, local = np.unique(faces, return_inverse=True)
+    return used, local.reshape(-1, 3)
+
+
 def _settle(
     source_vertices: Float[np.ndarray, "V 3"],
     source_faces: Int[np.ndarray, "F 3"],
@@ -189,7 +217,7 @@ def _settle(
     involved = np.zeros(len(points), bool)
     involved[doubtful] = True
     involved[np.concatenate([neighbours[t] for t in np.flatnonzero(doubtful)])] = True
-    walking = _WalkingDistance(source_vertices, source_faces, np.unique(corner[involved]))
+    walking = WalkingDistance(source_vertices, source_faces, np.unique(corner[involved]))
     settled = ~doubtful
     choice = choice.copy()
     waiting = np.flatnonzero(doubtful)
@@ -233,7 +261,7 @@ def _doubtful(
     return (agreement < 0.5) | (other_sheet & (agreement < 0.9)) | torn
 
 
-class _WalkingDistance:
+class WalkingDistance:
     """Distances along the edges of a surface between marked vertices, up to a limit."""
 
     limit = 0.04
@@ -254,6 +282,10 @@ class _WalkingDistance:
 
     def __call__(self, a: Int[np.ndarray, " n"], b: Int[np.ndarray, " m"]) -> Float[np.ndarray, "n m"]:
         return self._table[self._place[a][:, None], self._place[b][None]]
+
+    def pairs(self, a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Distance from each of `a` to its partner in `b`."""
+        return self._table[self._place[a], self._place[b]]
 
 
 def _neighbour_lists(
