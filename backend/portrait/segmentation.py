@@ -1,0 +1,197 @@
+"""Hair, skin and garment of the person in the crop.
+
+A small conditional random field per picture: a prior by place (`head_layout`), colours learned from the pixels that
+are sure by place (`colour_model`), and mean-field inference whose messages are an edge-keeping filter (in the manner of
+Krähenbühl and Koltun 2011). Colours and labels are refined in turn. No network is needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from backend.portrait.colour_model import ColourModel, main_colour
+from backend.portrait.head_layout import GARMENT, HAIR, SKIN, HeadLayout, sigmoid
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, UInt8
+
+CLASSES = ("background", "hair", "skin", "garment")
+
+_SIDE = 256
+_ROUNDS = 4
+_MESSAGES = 4
+_MESSAGE_WEIGHT = 4.0
+_COLOUR_WEIGHT = np.array([0.48, 0.8, 0.8, 0.8])
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """`probabilities` of `CLASSES` per crop pixel, adding up to 1. Headwear counts as hair; brows, eyes, lips and
+    beard as skin. `baldness` in [0, 1] is how alike scalp and forehead are."""
+
+    probabilities: Float[np.ndarray, "S S 4"]
+    baldness: float
+
+    @property
+    def labels(self) -> UInt8[np.ndarray, "S S"]:
+        """Index into `CLASSES` of the likeliest class."""
+        return self.probabilities.argmax(axis=-1).astype(np.uint8)
+
+    @property
+    def hair(self) -> Float[np.ndarray, "S S"]:
+        return self.probabilities[..., 1]
+
+    @property
+    def skin(self) -> Float[np.ndarray, "S S"]:
+        return self.probabilities[..., 2]
+
+    @property
+    def garment(self) -> Float[np.ndarray, "S S"]:
+        return self.probabilities[..., 3]
+
+
+def segment(
+    image: Float[np.ndarray, "S S 3"],
+    landmarks: Float[np.ndarray, "478 2"],
+    person: Float[np.ndarray, "S S"],
+    inside: Bool[np.ndarray, "S S"],
+    neighbours: list[tuple[np.ndarray, float]],
+) -> Segmentation:
+    """Classes of a crop, given the prior of `person` and which pixels lie `inside` the source picture.
+
+    `neighbours` are other faces as eye midpoint and pupil distance in crop pixels.
+    """
+    size = len(image)
+    scale = _SIDE / size
+    small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    layout = HeadLayout.of(landmarks * scale, _SIDE)
+    known = cv2.resize(inside.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) > 0.5
+    own = cv2.resize(person, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    own = own * layout.own_share(_in_layout_units(neighbours, landmarks, size))
+    own = np.where(known, own.clip(0.002, 0.998), 0.0)
+    own[(layout.beyond_face < -0.05) & known] = 0.9995
+    labels, baldness = _infer(small, layout, own, known)
+    return Segmentation(_enlarged(labels, image), baldness)
+
+
+def _in_layout_units(
+    neighbours: list[tuple[np.ndarray, float]], landmarks: np.ndarray, size: int
+) -> list[tuple[np.ndarray, float]]:
+    from backend.portrait.alignment import HALF_SIZE, LEFT_IRIS, RIGHT_IRIS
+
+    unit = size / (2 * HALF_SIZE)
+    eyes = (landmarks[RIGHT_IRIS] + landmarks[LEFT_IRIS]) / 2
+    return [((centre - eyes) / unit, distance / unit) for centre, distance in neighbours if distance > 0.35 * unit]
+
+
+def _infer(image: np.ndarray, layout: HeadLayout, own: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
+    colours = ColourModel(image, layout.plain_skin)
+    examples, baldness = _sure_pixels(colours, layout, own, known)
+    depth = _depth(own)
+    parts = layout.prior(depth, baldness)
+    place = np.log(np.concatenate([(1 - own)[..., None], own[..., None] * parts], axis=-1).clip(1e-4))
+    certain = layout.features & (layout.beyond_face < -0.05)
+
+    labels = None
+    for _ in range(_ROUNDS):
+        ratios = np.zeros((_SIDE, _SIDE, len(CLASSES)))
+        for index, example in enumerate(examples):
+            weights = example
+            if labels is not None and index > 0:
+                weights = _normalised(example) + _normalised(labels[..., index] * known)
+                weights = weights * max(float(example.sum()), 500.0)
+            elif index == 1 + GARMENT:
+                continue  # hair and skin claim their own first; garment is learned from what they leave
+            ratios[..., index] = colours.log_ratio(weights, wide=index == 1 + SKIN)
+        unary = place + _COLOUR_WEIGHT * ratios.clip(-3.5, 5)
+        unary[certain] = np.log([1e-4, 0.02, 1, 1e-4])
+        labels = _connected(_mean_field(unary, image), layout)
+    assert labels is not None
+    return labels, baldness
+
+
+def _sure_pixels(
+    colours: ColourModel, layout: HeadLayout, own: np.ndarray, known: np.ndarray
+) -> tuple[list[np.ndarray], float]:
+    """Weights of the pixels that show background, hair, skin and garment beyond doubt, and the baldness."""
+    skin = np.zeros_like(own)
+    plain = layout.plain_skin & known
+    skin[plain] = main_colour(colours.lab[plain])
+    like_skin = colours.log_ratio(skin, wide=True)
+    unlike_skin = sigmoid((0.8 - like_skin) / 0.5)
+
+    depth = _depth(own)
+    crown = (own > 0.7) & (layout.beyond_face > 0.1) & (layout.down < 0.7 * layout.top)
+    crown &= (depth > 0.1) & (depth < 0.5) & (np.abs(layout.across) < 1.3) & known
+    baldness = _baldness(colours.lab, crown, skin > 0, skin.astype(bool) & (layout.down < -0.35))
+    hair = crown * (1 - baldness + 0.5 * baldness * unlike_skin)
+
+    unlike_hair = sigmoid((1 - colours.log_ratio(hair)) / 0.5)
+    low = (layout.below_chin > 0.5) * sigmoid((layout.below_chin - 0.9) / 0.15)
+    garment = (own > 0.9) * low * unlike_skin * unlike_hair
+    background = ((own < 0.1) & known).astype(float)
+    return [background, hair, skin, garment], baldness
+
+
+def _baldness(lab: np.ndarray, crown: np.ndarray, skin: np.ndarray, forehead: np.ndarray) -> float:
+    """How likely the crown is bare: as coloured as skin and forehead, and not darker."""
+    if crown.sum() < 30 or not skin.any():
+        return 0.0
+    middle = np.median(lab[crown], axis=0)
+    skin_colour = np.median(lab[skin], axis=0)
+    forehead_colour = np.median(lab[forehead], axis=0) if forehead.sum() > 20 else skin_colour
+    chroma = max(np.hypot(*(middle - colour)[1:]) for colour in (skin_colour, forehead_colour))
+    return float(sigmoid((7 - chroma) / 1.0) * sigmoid((middle[0] - forehead_colour[0] + 12) / 4))
+
+
+def _depth(own: np.ndarray) -> np.ndarray:
+    """Distance into the silhouette, in pupil distances."""
+    from backend.portrait.alignment import HALF_SIZE
+
+    return ndimage.distance_transform_edt(own > 0.6) * (2 * HALF_SIZE / _SIDE)
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    return weights / max(float(weights.sum()), 1.0)
+
+
+def _mean_field(unary: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Label probabilities when alike neighbours agree; alike is what a guided filter mixes."""
+    scores = unary
+    for _ in range(_MESSAGES):
+        beliefs = _softmax(scores).astype(np.float32)
+        scores = unary + _MESSAGE_WEIGHT * cv2.ximgproc.guidedFilter(image, beliefs, 4, 1e-3).clip(0, 1)
+    return _softmax(scores)
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _connected(labels: np.ndarray, layout: HeadLayout) -> np.ndarray:
+    """Hair hangs together with the head, and the person with the face; islands go to the next best class."""
+    near_head = (layout.down < 0.1) & (layout.beyond_face < 1.0)
+    island = _islands(labels.argmax(axis=-1) == 1 + HAIR, near_head)
+    labels[..., 1 + HAIR] *= np.where(island, 0.02, 1)
+    island = _islands(labels.argmax(axis=-1) > 0, layout.face)
+    labels[island] = [1, 0, 0, 0]
+    return labels / labels.sum(axis=-1, keepdims=True)
+
+
+def _islands(mask: np.ndarray, root: np.ndarray) -> np.ndarray:
+    components, _ = ndimage.label(mask)
+    return mask & ~np.isin(components, np.unique(components[root & mask]))
+
+
+def _enlarged(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Probabilities at the crop's size, their borders drawn to the picture's edges."""
+    size = len(image)
+    large = cv2.resize(labels.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    sharp = cv2.ximgproc.guidedFilter(image, large, max(2, round(size / 170)), 2e-4).clip(1e-6, 1)
+    return sharp / sharp.sum(axis=-1, keepdims=True)
