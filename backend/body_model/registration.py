@@ -37,44 +37,50 @@ class HeadSurface:
 
     `jaw` is near 1 on what moves with the jaw and near 0 on the skull; only the jump between the lips matters.
     `eye_faces` are the triangles of the left and right eyeball over `vertices`, empty where the model has none.
+    `known` are vertices of named landmarks (the names of `find_anchors`) that come with the model.
     """
 
     vertices: Float[np.ndarray, "V 3"]
     faces: Int[np.ndarray, "F 3"]
     jaw: Float[np.ndarray, " V"]
     eye_faces: tuple[Int[np.ndarray, "n 3"], Int[np.ndarray, "m 3"]]
+    known: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
-class Anchors:
-    """Named points on a surface: triangle index and barycentric weights."""
+class SurfacePoint:
+    """A place on a surface: index of a triangle and barycentric weights (3,)."""
 
-    names: tuple[str, ...]
-    face: Int[np.ndarray, " n"]
-    barycentric: Float[np.ndarray, "n 3"]
+    face: int
+    barycentric: Float[np.ndarray, "3"]
 
-    def positions(self, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "n 3"]:
-        return np.einsum("nc,ncx->nx", self.barycentric, vertices[faces[self.face]])
+    def read(self, faces: Int[np.ndarray, "F 3"], field: Float[np.ndarray, "V k"]) -> Float[np.ndarray, " k"]:
+        return self.barycentric @ field[faces[self.face]]
 
 
-def find_anchors(head: HeadSurface) -> Anchors:
-    """Landmarks that can be found on any head; those that a head does not show are left out."""
-    found: dict[str, tuple[int, np.ndarray]] = {}
+def find_anchors(head: HeadSurface) -> dict[str, SurfacePoint]:
+    """Landmarks that can be found on any head, by name; those that a head does not show are left out."""
+    seam = _lip_seam(head)
+    vertices = seam | _nose_tip(head, seam) | head.known
+    return eye_openings(head) | {name: _at_vertex(head.faces, vertex) for name, vertex in vertices.items()}
+
+
+def _at_vertex(faces: Int[np.ndarray, "F 3"], vertex: int) -> SurfacePoint:
+    face, corner = np.argwhere(faces == vertex)[0]
+    return SurfacePoint(int(face), np.eye(3)[corner])
+
+
+def eye_openings(head: HeadSurface) -> dict[str, SurfacePoint]:
+    """Points of the skin around the visible part of each eyeball: both ends and seven places along each lid."""
+    found = {}
     for side, eye in zip(("left", "right"), head.eye_faces, strict=True):
         if len(eye):
             found |= {f"{side} eye, {name}": place for name, place in _eye_opening(head, eye).items()}
-    seam = _lip_seam(head)
-    for name, vertex in (seam | _nose_tip(head, seam)).items():
-        face, corner = np.argwhere(head.faces == vertex)[0]
-        found[name] = int(face), np.eye(3)[corner]
-    names = tuple(found)
-    return Anchors(
-        names, np.array([found[n][0] for n in names], int), np.array([found[n][1] for n in names]).reshape(-1, 3)
-    )
+    return found
 
 
-def _eye_opening(head: HeadSurface, eye: Int[np.ndarray, "n 3"]) -> dict[str, tuple[int, np.ndarray]]:
-    """Points of the skin around the visible part of an eyeball, in a parallel view from the front."""
+def _eye_opening(head: HeadSurface, eye: Int[np.ndarray, "n 3"]) -> dict[str, SurfacePoint]:
+    """The same for one eye, seen from the front in a parallel view."""
     from backend.meshing.rasterizer import rasterize
 
     ball = head.vertices[np.unique(eye)]
@@ -98,12 +104,12 @@ def _eye_opening(head: HeadSurface, eye: Int[np.ndarray, "n 3"]) -> dict[str, tu
     columns = np.flatnonzero(is_eye.any(0))
     if len(columns) < 20:
         return {}
-    found: dict[str, tuple[int, np.ndarray]] = {}
+    found: dict[str, SurfacePoint] = {}
 
     def place(name: str, row: int, column: int) -> None:
         if 0 <= row < height and 0 <= column < width and 0 <= picture[row, column] < len(head.faces):
             weights = buffers.barycentric[row, column].astype(float)
-            found[name] = (int(picture[row, column]), weights / weights.sum())
+            found[name] = SurfacePoint(int(picture[row, column]), weights / weights.sum())
 
     first, last = columns[0], columns[-1]
     for name, column, beyond in (("right end", first, first - 1), ("left end", last, last + 1)):
@@ -195,11 +201,13 @@ def register(
     """
     skin, faces = compact(source.faces)
     start = source.vertices[skin]
-    anchors, goals = _common_anchors(find_anchors(source), find_anchors(target), target)
-    select = sparse.csr_matrix(
-        (anchors.barycentric.ravel(), (np.repeat(np.arange(len(goals)), 3), faces[anchors.face].ravel())),
-        (len(goals), len(skin)),
-    )
+    mine, theirs = find_anchors(source), find_anchors(target)
+    common = [name for name in mine if name in theirs]
+    goals = np.array([theirs[name].read(target.faces, target.vertices) for name in common]).reshape(-1, 3)
+    select = sparse.lil_matrix((len(common), len(skin)))
+    for row, name in enumerate(common):
+        select[row, faces[mine[name].face]] = mine[name].barycentric
+    select = select.tocsr()
     laplacian = _umbrella(faces, len(skin))
     bending = laplacian.T @ laplacian
     border = _border_vertices(target.faces)
@@ -209,7 +217,7 @@ def register(
     at_border = np.isin(target_used, border)
 
     if len(goals) >= 3:
-        start = _similarity(anchors.positions(start, faces), goals, start)
+        start = _similarity(select @ start, goals, start)
     displacement = np.zeros_like(start)
     for weight in np.geomspace(*stiffness, iterations):
         current = start + displacement
@@ -246,14 +254,6 @@ def local_scale(
         np.add.at(mean, links[:, 1], scale[links[:, 0]])
         scale = np.where(count > 0, 0.5 * scale + 0.5 * mean / np.maximum(count, 1), 0.0)
     return np.exp(scale)
-
-
-def _common_anchors(mine: Anchors, theirs: Anchors, target: HeadSurface) -> tuple[Anchors, Float[np.ndarray, "n 3"]]:
-    common = [name for name in mine.names if name in theirs.names]
-    a = [mine.names.index(name) for name in common]
-    b = [theirs.names.index(name) for name in common]
-    goals = theirs.positions(target.vertices, target.faces)[b].reshape(-1, 3)
-    return Anchors(tuple(common), mine.face[a], mine.barycentric[a].reshape(-1, 3)), goals
 
 
 def _similarity(
