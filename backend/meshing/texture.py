@@ -227,6 +227,17 @@ def sample_image(image: Float[np.ndarray, "H W C"], pixels: Float[np.ndarray, "n
     return np.clip(sampled.reshape(side * side, -1)[:n], 0, 1)
 
 
+def sample_nearest(
+    image: Float[np.ndarray, "H W"], pixels: Float[np.ndarray, "n 2"], outside: float
+) -> Float[np.ndarray, " n"]:
+    """Values of the pixels that hold the points; `outside` beyond the picture."""
+    height, width = image.shape
+    column = np.clip(np.nan_to_num(pixels[:, 0]), 0, width - 1).astype(int)
+    row = np.clip(np.nan_to_num(pixels[:, 1]), 0, height - 1).astype(int)
+    beyond = (pixels < 0).any(1) | (pixels[:, 0] >= width) | (pixels[:, 1] >= height)
+    return np.where(beyond, outside, image[row, column])
+
+
 def smoothstep(low: float, high: float, x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

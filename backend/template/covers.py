@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from backend.meshing.mesh import vertex_normals
-from backend.meshing.texture import View, facing, harmonic, sample_image, smoothstep, visibility
+from backend.meshing.texture import View, facing, harmonic, sample_image, sample_nearest, smoothstep, visibility
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -38,6 +38,8 @@ class CoverPrior:
     expected: Float[np.ndarray, " V"]
     thickness: float
     facing_limit: float
+    least: float
+    """Height that the layer has at least, even where the body reaches to the outline, metres."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +54,13 @@ def measure_cover(
     view: View,
     faces: Int[np.ndarray, "F 3"],
     mask: Float[np.ndarray, "H W"],
+    person: Float[np.ndarray, "H W"],
     known: Bool[np.ndarray, "H W"],
     prior: CoverPrior,
 ) -> Cover:
     """Thickness and coverage of the layer whose soft class mask is `mask`, over the skin triangles `faces`.
 
-    `known` is false outside the picture. Vertices that no picture shows keep the prior, scaled by how much of the
+    `person` is the matte, `known` is false outside the picture. Vertices that no picture shows keep the prior, scaled by how much of the
     expected region the picture shows covered (a bald head stays bald at the back).
     """
     vertices, camera = view.vertices, view.camera
@@ -69,7 +72,8 @@ def measure_cover(
     seen = np.zeros(len(vertices))
     seen[used] = visibility(view, faces, vertices[used], 0.004) * smoothstep(0.1, 0.35, cosine[used])
     pixels = camera.project(vertices)
-    seen *= _nearest(known.astype(np.float32), pixels)
+    # A body that reaches beyond the person's outline says nothing about what covers it.
+    seen *= sample_nearest((known & (person > 0.5)).astype(np.float32), pixels, 0.0)
     value = sample_image(mask[..., None].astype(np.float32), pixels)[:, 0]
 
     expected_seen = seen * prior.expected
@@ -84,8 +88,13 @@ def measure_cover(
     strength = rim + 0.02
     target = rim * outline + 0.02 * prior.thickness
     height = harmonic(faces, strength, target[:, None], len(vertices))[:, 0]
-    limit = np.where(cosine > 0.3, prior.facing_limit, _MAX_THICKNESS)
-    height = np.clip(height, 0, np.minimum(limit, np.maximum(outline, np.where(seen > 0.5, 0.004, 0.0)) + 0.002))
+    # Facing the camera the height cannot be seen: it is kept low, and falls towards the border of the layer.
+    turned = smoothstep(0.5, -0.1, cosine)
+    depth = float(np.median(camera.to_camera(vertices[used])[:, 2]))
+    to_border = sample_nearest(signed_mask_distance(mask), pixels, 0.0) * depth / camera.intrinsics[0, 0]
+    low = np.minimum(prior.facing_limit, 0.003 + 0.5 * np.maximum(to_border, 0))
+    limit = low * (1 - turned) + _MAX_THICKNESS * turned
+    height = np.clip(height, 0, np.minimum(limit, np.maximum(outline, prior.least) + 0.002))
     thickness = height * smoothstep(0.35, 0.75, coverage)
     thickness[np.setdiff1d(np.arange(len(vertices)), used)] = 0
     return Cover(thickness, coverage)
@@ -108,25 +117,16 @@ def _outline_height(
     for t in np.linspace(0.002, _MAX_THICKNESS, _STEPS):
         points = vertices + t * normals
         pixels = camera.project(points)
-        inside = _nearest(mask.astype(np.float32), pixels) > 0.5
-        hidden = camera.to_camera(points)[:, 2] > _nearest(depth, pixels) + 0.002
-        outside = _nearest(known.astype(np.float32), pixels) < 0.5
+        inside = sample_nearest(mask.astype(np.float32), pixels, 0.0) > 0.5
+        hidden = camera.to_camera(points)[:, 2] > sample_nearest(depth, pixels, 0.0) + 0.002
+        outside = sample_nearest(known.astype(np.float32), pixels, 0.0) < 0.5
         free &= inside | hidden | outside
         height[free] = t
     return height
 
 
 def _known_along(camera: Camera, vertices: np.ndarray, normals: np.ndarray, known: np.ndarray) -> np.ndarray:
-    return _nearest(known.astype(np.float32), camera.project(vertices + 0.02 * normals)) > 0.5
-
-
-def _nearest(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    height, width = image.shape[:2]
-    column = np.clip(np.nan_to_num(pixels[:, 0]).astype(int), 0, width - 1)
-    row = np.clip(np.nan_to_num(pixels[:, 1]).astype(int), 0, height - 1)
-    outside = (pixels < 0).any(1) | (pixels[:, 0] >= width) | (pixels[:, 1] >= height)
-    values = image[row, column]
-    return np.where(outside, 0.0, values)
+    return sample_nearest(known.astype(np.float32), camera.project(vertices + 0.02 * normals), 0.0) > 0.5
 
 
 def signed_mask_distance(mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
@@ -145,7 +145,7 @@ def cover_height(
     height = np.full(len(distance), -1.0)
     found = nearest >= 0
     top = thickness[nearest[found]]
-    height[found] = np.where(top > 0.001, top - distance[found], -np.abs(distance[found]) - 0.002)
+    height[found] = np.where(top > 0.001, top - np.maximum(distance[found], 0), -np.abs(distance[found]) - 0.002)
     return height
 
 
@@ -164,7 +164,9 @@ def carve(
     pixels = camera.project(points)
     depth = camera.to_camera(points)[:, 2]
     metres_per_pixel = depth / camera.intrinsics[0, 0]
-    in_front = depth < _nearest(body_depth, pixels) + 0.006
-    allowed = np.where(in_front, _nearest(class_distance, pixels), _nearest(person_distance, pixels))
-    inside_picture = _nearest(known.astype(np.float32), pixels) > 0.5
+    in_front = depth < sample_nearest(body_depth, pixels, 0.0) + 0.006
+    allowed = np.where(
+        in_front, sample_nearest(class_distance, pixels, 0.0), sample_nearest(person_distance, pixels, 0.0)
+    )
+    inside_picture = sample_nearest(known.astype(np.float32), pixels, 0.0) > 0.5
     return np.where(inside_picture, allowed * metres_per_pixel, 1.0)

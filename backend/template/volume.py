@@ -19,23 +19,31 @@ if TYPE_CHECKING:
 SKIN, HAIR, GARMENT = 0, 1, 2
 
 
+BUST_HALF_WIDTH, BUST_BOTTOM = 0.172, -0.212
+
+
 def bust_inside(points: Float[np.ndarray, "n 3"], half_size: float) -> Float[np.ndarray, " n"]:
     """Metres inside the rounded cut that ends the bust within the field's cube (positive above the cut)."""
-    limit = half_size - 0.012
-    radius = (np.abs(points[:, 0] / limit) ** 4 + np.abs(np.minimum(points[:, 2], 0) / limit) ** 4) ** 0.25
-    return np.minimum((1 - radius) * limit, limit - np.abs(points[:, 1]))
+    down = np.minimum(points[:, 2] + 0.10, 0) / (BUST_BOTTOM + 0.10)
+    below = points[:, 2] < -0.10
+    radius = (np.abs(points[:, 0] / BUST_HALF_WIDTH) ** 3 + np.abs(down) ** 3) ** (1 / 3)
+    bust = np.where(below, (1 - radius) * np.abs(BUST_BOTTOM + 0.10), np.inf)
+    limit = half_size - 0.008
+    return np.minimum(bust, limit - np.abs(points).max(1))
 
 
 @dataclasses.dataclass
 class TemplateVolume:
     """Signed height of any point under the outermost surface, and which layer it belongs to.
 
-    `samples` cover the outer skin and the eyeballs of the posed body; `covers` maps `HAIR` and `GARMENT` to their
+    `outer_faces` are the outer skin and the eyeballs of the posed body, `cover_faces` those of them that layers rest
+    on. `covers` maps `HAIR` and `GARMENT` to their
     layers; `masks` to their soft masks in `view`; `person` is the matte, `known` false outside the picture.
     """
 
     view: View
     outer_faces: Int[np.ndarray, "F 3"]
+    cover_faces: Int[np.ndarray, "f 3"]
     covers: dict[int, Cover]
     masks: dict[int, Float[np.ndarray, "H W"]]
     person: Float[np.ndarray, "H W"]
@@ -45,6 +53,7 @@ class TemplateVolume:
     def __post_init__(self) -> None:
         camera, vertices = self.view.camera, self.view.vertices
         self.samples = SurfaceSamples.spread(vertices, self.outer_faces, 0.004)
+        self._cover_samples = SurfaceSamples.spread(vertices, self.cover_faces, 0.004)
         screen = np.c_[camera.project(vertices), camera.to_camera(vertices)[:, 2]]
         self.body_depth = rasterize(screen, self.outer_faces, camera.height, camera.width).depth
         self._person_distance = signed_mask_distance(self.person)
@@ -57,8 +66,11 @@ class TemplateVolume:
         distance, nearest = self.samples.query(points, limit=0.12)
         value = np.where(np.isfinite(distance), -distance, -0.12)
         layer = np.full(len(points), SKIN)
+        over = np.flatnonzero((distance > -0.02) & (distance < 0.1))
+        cover_distance, cover_nearest = self._cover_samples.query(points[over], limit=0.12)
         for kind, cover in self.covers.items():
-            height = cover_height(cover, self.samples, np.where(np.isfinite(distance), distance, 0.12), nearest)
+            height = np.full(len(points), -1.0)
+            height[over] = cover_height(cover, self._cover_samples, cover_distance, cover_nearest)
             candidates = np.flatnonzero((height > -0.03) & (height > value))
             allowed = carve(
                 points[candidates],
@@ -68,6 +80,8 @@ class TemplateVolume:
                 self._person_distance,
                 self.known,
             )
+            # Right over the skin a garment is believed even where the body reaches beyond the outline.
+            allowed = np.where(distance[candidates] < (0.008 if kind == GARMENT else 0.0), np.inf, allowed)
             height[candidates] = np.minimum(height[candidates], allowed)
             above = np.zeros(len(points), bool)
             above[candidates] = height[candidates] > value[candidates]

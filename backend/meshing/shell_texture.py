@@ -1,0 +1,125 @@
+"""Textures of hair and garment shells: the picture where it shows them, tone and strands or weave elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from backend.meshing.rasterizer import interpolate, rasterize_uv
+from backend.meshing.texture import View, fill_outside, harmonic, project_view, sample_image, smoothstep, visibility
+from backend.meshing.texture import facing as facing_cosine
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+
+    from backend.meshing.mesh import Mesh
+
+
+def bake_shell(
+    mesh: Mesh,
+    view: View,
+    mask: Float[np.ndarray, "H W"],
+    occluders: Int[np.ndarray, "F 3"],
+    name: str,
+    size: int,
+    generator: np.random.Generator,
+) -> UInt8[np.ndarray, "S S 3"]:
+    """Texture of a shell.
+
+    Args:
+        mesh: the shell; its faces index `view.vertices`, which holds body and shells as posed in the picture.
+        mask: soft mask of the pixels that show this shell.
+        occluders: every triangle that can hide it.
+        name: ``"hair"`` adds strands where the picture shows nothing, ``"garment"`` a fine weave.
+    """
+    seen_view = View(view.image, np.clip(mask * 2 - 1, 0, 1), view.camera, view.vertices)
+    projection = project_view(mesh, seen_view, occluders, size)
+    tone = _tone(mesh, seen_view, occluders, mask)
+    buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
+    covered = buffers.face_index >= 0
+    base = interpolate(buffers, mesh.faces, tone.astype(np.float32))
+    points = interpolate(buffers, mesh.faces, view.vertices.astype(np.float32))[covered]
+    contrast = _contrast(view.image, mask)
+    pattern = strands(points, generator) if name == "hair" else 0.35 * weave(points, generator)
+    filled = base.copy()
+    filled[covered] *= 1 + contrast * pattern[:, None]
+    trust = ndimage.gaussian_filter(projection.weight, size / 340)
+    trust = np.minimum(trust, projection.weight)[..., None]
+    result = projection.colour * trust + filled * (1 - trust)
+    return (np.clip(fill_outside(result, covered), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _tone(
+    mesh: Mesh, view: View, occluders: Int[np.ndarray, "F 3"], mask: Float[np.ndarray, "H W"]
+) -> Float[np.ndarray, "V 3"]:
+    """Smooth colour per vertex: what the picture shows, carried around by a harmonic interpolation."""
+    from backend.meshing.mesh import vertex_normals
+
+    used = np.unique(mesh.faces)
+    sigma = 0.008 * view.camera.intrinsics[0, 0] / view.camera.to_camera(view.vertices[used]).mean(0)[2]
+    solid = np.clip(mask * 2 - 1, 0, 1)
+    total = ndimage.gaussian_filter(solid, sigma)
+    smooth = np.stack([ndimage.gaussian_filter(view.image[..., c] * solid, sigma) for c in range(3)], -1)
+    smooth /= np.maximum(total, 1e-4)[..., None]
+    pixels = view.camera.project(view.vertices)
+    normals = vertex_normals(view.vertices, mesh.faces)[used]
+    weight = np.zeros(len(view.vertices))
+    weight[used] = visibility(view, occluders, view.vertices[used]) * smoothstep(
+        0.05, 0.4, facing_cosine(view, view.vertices[used], normals)
+    )
+    weight *= np.clip(sample_image(total[..., None], pixels)[:, 0] * 2 - 0.6, 0, 1)
+    colour = sample_image(smooth, pixels)
+    chosen = view.image[mask > 0.7]
+    typical = np.median(chosen, 0) if len(chosen) > 50 else np.median(colour[used], 0)
+    # The unseen side is lit less than the side that the photographer chose.
+    strength = weight + 4e-3
+    return harmonic(mesh.faces, strength, weight[:, None] * colour + 4e-3 * 0.92 * typical, len(view.vertices))
+
+
+def _contrast(image: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]) -> float:
+    """Relative deviation of the fine structure inside the mask."""
+    inside = mask > 0.8
+    if inside.sum() < 200:
+        return 0.15
+    grey = image.mean(2)
+    detail = grey - ndimage.gaussian_filter(grey, 6)
+    return float(np.clip(detail[inside].std() / max(grey[inside].mean(), 0.05), 0.03, 0.35))
+
+
+def strands(points: Float[np.ndarray, "n 3"], generator: np.random.Generator) -> Float[np.ndarray, " n"]:
+    """Streaks that run down from the crown: fine across, slow along; mean 0, deviation about 1."""
+    x, y, z = points[:, 0], points[:, 1] - 0.02, points[:, 2] - 0.03
+    around = np.arctan2(x, -y)
+    # Near the crown the streaks fan out from a point; further down they fall straight.
+    down = np.arctan2(np.hypot(x, y), z)
+    wave = 0.05 * np.sin(7 * down + 3 * np.sin(2 * around))
+    return _streaks(np.stack([around + wave, down], 1), (60.0, 2.5), generator) + 0.6 * _streaks(
+        np.stack([around + wave, down], 1), (190.0, 5.0), generator
+    )
+
+
+def weave(points: Float[np.ndarray, "n 3"], generator: np.random.Generator) -> Float[np.ndarray, " n"]:
+    """Soft, even noise of cloth."""
+    return _streaks(np.stack([points[:, 0] + points[:, 1], points[:, 2]], 1), (400.0, 400.0), generator)
+
+
+def _streaks(
+    position: Float[np.ndarray, "n 2"], frequency: tuple[float, float], generator: np.random.Generator
+) -> Float[np.ndarray, " n"]:
+    """Value noise of unit deviation on a table that repeats, at the given cycles per unit of each coordinate."""
+    table = generator.standard_normal((512, 64)).astype(np.float32)
+    scaled = position * np.array(frequency)
+    # `around` runs over 2 pi: the table must close there.
+    closes = max(1, round(2 * np.pi * frequency[0]))
+    rows = np.floor(scaled[:, 0]).astype(int)
+    columns = np.floor(scaled[:, 1]).astype(int)
+    u = scaled[:, 0] - rows
+    v = scaled[:, 1] - columns
+    u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
+
+    def at(i: int, j: int) -> np.ndarray:
+        return table[((rows + i) % closes) % 512, (columns + j) % 64]
+
+    return (at(0, 0) * (1 - u) + at(1, 0) * u) * (1 - v) + (at(0, 1) * (1 - u) + at(1, 1) * u) * v

@@ -1,0 +1,181 @@
+"""What the body model lacks, as separate closed meshes: hair, headwear and garment, from the field's level set."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.meshing.distance import SurfaceSamples
+from backend.meshing.levelset import compact, evaluate_grid, extract, face_components, taubin_smooth
+from backend.meshing.mesh import Mesh, vertex_normals
+from backend.meshing.texture import harmonic, smoothstep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Bool, Float, Int
+
+    from backend.meshing.observation import Observation
+
+    Occupancy = Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]]
+
+# A shell starts this far outside bare skin, and this far below skin that it covers, so that nothing shines through.
+_BARE_MARGIN, _COVERED_INSET = 0.005, 0.003
+_COVER_THICKNESS = 0.005
+_SOLID_BELOW, _FAR = -0.125, 0.1
+_SMALLEST_SHARE = 0.03
+
+
+@dataclasses.dataclass
+class Shell:
+    """`name` is ``"hair"`` or ``"garment"``; `vertices` (metres) and `faces` are in the pose of the portrait."""
+
+    name: str
+    vertices: Float[np.ndarray, "V 3"]
+    faces: Int[np.ndarray, "F 3"]
+
+
+def standing_off(
+    occupancy: Occupancy, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], reach: float = 0.03
+) -> Float[np.ndarray, " V"]:
+    """How far along its normal each skin vertex is covered by matter of the field, metres (0 where bare)."""
+    used = np.unique(faces)
+    normals = vertex_normals(vertices, faces)[used]
+    steps = np.linspace(0.003, reach, 10)
+    points = vertices[used, None] + steps[:, None] * normals[:, None]
+    filled = occupancy(points.reshape(-1, 3)).reshape(len(used), -1) > 0.5
+    covered = np.zeros(len(vertices))
+    covered[used] = np.where(filled.all(1), reach, steps[np.argmin(filled, 1)] * filled[:, 0])
+    return covered
+
+
+def extract_shells(
+    occupancy: Occupancy,
+    observation: Observation,
+    outer_faces: Int[np.ndarray, "F 3"],
+    face_region: Float[np.ndarray, " V"],
+    half_size: float,
+    resolution: int,
+    face_budget: int,
+) -> list[Shell]:
+    """Hair and garment shells of a field around the body posed as in `observation`.
+
+    Args:
+        outer_faces: closed outer surface of the body (skin without the lining of the mouth, with the eyeballs).
+        face_region: soft mask of the face, where a layer needs to stand off clearly to be believed.
+        resolution: level-set grid along each edge of the cube.
+        face_budget: number of triangles that all shells together may have.
+    """
+    vertices = observation.view.vertices
+    samples = SurfaceSamples.spread(vertices, outer_faces, 0.005)
+    off = standing_off(occupancy, vertices, outer_faces)
+    needed = _COVER_THICKNESS * (1 + 0.6 * face_region)
+    covered = smoothstep(
+        0.4, 0.6, harmonic(outer_faces, np.ones(len(vertices)), (off > needed)[:, None] * 1.0, len(off))[:, 0]
+    )
+    # Under a garment the skin is left out, so the shell there is solid down to the cut that ends the bust.
+    inset = np.where(vertices[:, 2] < _SOLID_BELOW, _FAR, _COVERED_INSET)
+    margin = samples.at_samples(_BARE_MARGIN * (1 - covered) - inset * covered)
+
+    def outside_body(points: np.ndarray) -> np.ndarray:
+        distance, nearest = samples.query(points, limit=_FAR)
+        free = np.full(len(points), _FAR)
+        found = nearest >= 0
+        free[found] = distance[found] - margin[nearest[found]]
+        return free
+
+    def shell_field(points: np.ndarray) -> np.ndarray:
+        # Occupancy 0.5 +- 0.5 as a length, so that both terms have comparable slopes at the level set.
+        matter = np.clip(occupancy(points) - 0.5, -0.5, 0.5) * 0.012
+        return np.minimum(matter, outside_body(points))
+
+    values = evaluate_grid(shell_field, half_size, resolution, 0.0)
+    mesh_vertices, faces = extract(values, half_size, 0.0)
+    if len(faces) == 0:
+        return []
+    faces = _keep_large(mesh_vertices, faces)
+    mesh_vertices, faces = compact(mesh_vertices, faces)
+    mesh_vertices = taubin_smooth(mesh_vertices, faces, 6)
+    mesh_vertices, faces = decimate(mesh_vertices, faces, face_budget)
+    garment = _is_garment(mesh_vertices, faces, observation)
+    shells = []
+    for name, chosen in (("hair", ~garment), ("garment", garment)):
+        part = faces[chosen]
+        if len(part) == 0:
+            continue
+        part = part[_large_pieces(mesh_vertices, part, _SMALLEST_SHARE)]
+        if len(part) >= 60:
+            shells.append(Shell(name, *compact(mesh_vertices, part)))
+    return shells
+
+
+def _area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def _large_pieces(vertices: np.ndarray, faces: np.ndarray, share: float) -> Bool[np.ndarray, " F"]:
+    """Faces of connected pieces with at least `share` of the largest piece's area."""
+    label = face_components(faces, len(vertices))
+    areas = np.bincount(label, _area(vertices, faces))
+    return areas[label] >= share * areas.max()
+
+
+def _keep_large(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    return faces[_large_pieces(vertices, faces, _SMALLEST_SHARE)]
+
+
+def decimate(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], target: int
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+    """At most about `target` triangles by quadric edge collapse."""
+    if len(faces) <= target:
+        return vertices, faces
+    import fast_simplification
+
+    reduced, reduced_faces = fast_simplification.simplify(
+        vertices.astype(np.float32), faces.astype(np.int32), target_count=target, agg=3
+    )
+    return compact(reduced.astype(np.float64), reduced_faces.astype(np.int64))
+
+
+def _is_garment(vertices: np.ndarray, faces: np.ndarray, observation: Observation) -> Bool[np.ndarray, " F"]:
+    """Which triangles are garment rather than hair: what the picture says, carried on over what it does not show."""
+    from backend.meshing.texture import View, facing, sample_image, visibility
+
+    view = observation.view
+    shell_view = View(view.image, view.skin, view.camera, vertices)
+    seen = visibility(shell_view, faces, vertices) * smoothstep(
+        0.0, 0.3, facing(view, vertices, vertex_normals(vertices, faces))
+    )
+    pixels = view.camera.project(vertices)
+    hair = sample_image(observation.hair[..., None], pixels)[:, 0]
+    garment = sample_image(observation.garment[..., None], pixels)[:, 0]
+    seen = seen * np.clip(hair + garment, 0, 1)
+    # Where nothing is seen: hair above the chin, garment below the collar.
+    guess = smoothstep(-0.10, -0.15, vertices[:, 2])
+    strength = 3.0 * seen + 0.02
+    target = 3.0 * seen * garment / np.maximum(hair + garment, 1e-6) + 0.02 * guess
+    value = harmonic(faces, strength, target[:, None], len(vertices))[:, 0]
+    return value[faces].mean(1) > 0.5
+
+
+def unwrap(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Mesh:
+    """Texture coordinates for a shell (xatlas)."""
+    import xatlas
+
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(vertices.astype(np.float32), faces.astype(np.uint32))
+    charts = xatlas.ChartOptions()
+    # Few large charts: hair and cloth forgive stretch, and every chart border costs padding.
+    charts.max_cost = 8.0
+    charts.normal_seam_weight = 1.0
+    packing = xatlas.PackOptions()
+    packing.padding = 4
+    packing.resolution = 1024
+    packing.bilinear = True
+    atlas.generate(chart_options=charts, pack_options=packing)
+    _, uv_faces, uvs = atlas[0]
+    return Mesh(vertices, faces, uvs.astype(np.float64), uv_faces.astype(np.int64))

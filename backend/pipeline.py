@@ -1,0 +1,238 @@
+"""The recipe: portrait, fit, field, mesh, texture, rig, files. Each stage knows only what it is given.
+
+    portrait ─► Portrait ─► BodyFit ─► TriPlane ─► shells and wrap ─► RiggedAvatar ─► avatar folder
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backend.api import AvatarReport, AvatarRequest, ErrorCode, StageReport
+from backend.errors import MaquetteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backend.body_model.fitting import BodyFit
+    from backend.meshing.observation import Observation
+    from backend.radiance.triplane import TriPlane
+    from backend.rigging.avatar import RiggedAvatar
+
+    Progress = Callable[[str, float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """What a quality level means: crop and texture sizes, field and grid sizes, triangles."""
+
+    crop: int
+    skin_texture: int
+    shell_texture: int
+    level_sizes: tuple[int, ...]
+    field_points: int
+    field_steps: int
+    grid: int
+    shell_faces: int
+    turntable_frames: int
+
+
+QUALITY = {
+    "draft": Quality(768, 1024, 512, (32, 64), 160_000, 160, 96, 12_000, 12),
+    "standard": Quality(1024, 2048, 1024, (32, 64, 128), 300_000, 300, 128, 22_000, 24),
+    "high": Quality(1536, 4096, 2048, (32, 64, 128, 256), 900_000, 1200, 192, 26_000, 48),
+}
+MAX_FACES = 40_000
+
+
+class Stages:
+    """Times the stages of a job and passes their progress on."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.reports: list[StageReport] = []
+        self._started: float | None = None
+        self._name = ""
+
+    def begin(self, name: str) -> None:
+        """End the running stage and start another."""
+        self.end()
+        self._name, self._started = name, time.perf_counter()
+        self._progress(name, 0.0)
+
+    def advance(self, fraction: float) -> None:
+        """Finished part of the running stage, 0 to 1."""
+        self._progress(self._name, min(max(fraction, 0.0), 1.0))
+
+    def end(self) -> None:
+        """Close the running stage, if any."""
+        if self._started is not None:
+            self._progress(self._name, 1.0)
+            seconds = time.perf_counter() - self._started
+            self.reports.append(StageReport(self._name, round(seconds, 3), _peak_memory_mb()))
+        self._started = None
+
+
+def generate(request: AvatarRequest, out: Path, progress: Progress = lambda stage, fraction: None) -> AvatarReport:
+    """Make the avatar that `request` describes in the folder `out`.
+
+    The folder appears whole at the end or not at all. Raises `MaquetteError` for everything that a user can mend.
+    """
+    try:
+        request.validate()
+    except ValueError as error:
+        raise MaquetteError(ErrorCode.BAD_REQUEST, str(error), stage="request") from None
+    _require_engine(request)
+    from backend.export.folder import check_destination, write_avatar_folder
+
+    check_destination(out)
+    quality = QUALITY[request.quality]
+    started = time.perf_counter()
+    stages = Stages(progress)
+
+    stages.begin("portrait")
+    from backend.portrait import load_portraits
+
+    portraits = load_portraits([Path(p) for p in request.portraits])
+    portrait = portraits[0]
+
+    stages.begin("fit")
+    from backend.body_model.fitting import fit_landmarks
+    from backend.body_model.registry import landmark_map, load_body_model
+    from backend.meshing.observation import observe
+
+    model = load_body_model(request.body_model)
+    fit = fit_landmarks(model, landmark_map(model), portrait.landmarks, (portrait.size, portrait.size))
+    observation = observe(portrait, fit)
+
+    stages.begin("field")
+    field = _template_field(fit, observation, quality, request.seed, stages.advance)
+
+    stages.begin("mesh")
+    generator = np.random.default_rng(request.seed)
+    avatar = _avatar_from_field(request, field, fit, observation, quality, generator, stages)
+
+    stages.begin("export")
+    quality_figures = {**figures(avatar, fit, observation), "warnings": list(portrait.warnings)}
+    stages.advance(0.1)
+
+    def finish() -> dict[str, Any]:
+        stages.end()
+        report = AvatarReport(
+            request, _versions(), round(time.perf_counter() - started, 3), tuple(stages.reports), quality_figures
+        )
+        nonlocal_report.append(report)
+        return report.to_json()
+
+    nonlocal_report: list[AvatarReport] = []
+    write_avatar_folder(
+        avatar, out, triplane=field, report=finish, frames=quality.turntable_frames, progress=stages.advance
+    )
+    return nonlocal_report[0]
+
+
+def _template_field(
+    fit: BodyFit, observation: Observation, quality: Quality, seed: int, progress: Callable[[float], None]
+) -> TriPlane:
+    from backend.template.engine import TemplateSettings, fit_field
+
+    settings = TemplateSettings(quality.field_points, quality.field_steps, quality.level_sizes)
+    return fit_field(fit.model, observation, settings, seed, progress)
+
+
+def occupancy_of(field: TriPlane) -> Callable[[np.ndarray], np.ndarray]:
+    """The field's occupancy as a numpy function of points in metres."""
+    import torch
+
+    def occupancy(points: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return field.occupancy(torch.from_numpy(np.asarray(points, np.float32))).numpy().astype(np.float64)
+
+    return occupancy
+
+
+def _avatar_from_field(
+    request: AvatarRequest,
+    field: TriPlane,
+    fit: BodyFit,
+    observation: Observation,
+    quality: Quality,
+    generator: np.random.Generator,
+    stages: Stages,
+) -> RiggedAvatar:
+    from backend.meshing.shells import extract_shells, standing_off
+    from backend.meshing.wrap import wrap_offsets
+    from backend.rigging.wrapped import TextureSizes, build_wrapped
+    from backend.template.engine import outer_faces
+    from backend.template.volume import bust_inside
+
+    model, topology = fit.model, fit.model.topology
+    occupancy = occupancy_of(field)
+    faces = outer_faces(model)
+    posed = observation.view.vertices
+    shells = extract_shells(
+        occupancy, observation, faces, topology.regions["face"], field.half_size, quality.grid, quality.shell_faces
+    )
+    stages.advance(0.7)
+    soft = np.clip(2 * sum(topology.regions[r] for r in ("eyelids", "lips", "mouth_interior", "ears")), 0, 1)
+    offsets = wrap_offsets(occupancy, posed, faces, 1 - soft)
+    off = standing_off(occupancy, posed, faces)
+    has_garment = any(shell.name == "garment" for shell in shells)
+    hidden = ((off > 0.006) & (model.template[:, 2] < -0.12)) * float(has_garment)
+    cut = bust_inside(posed, field.half_size)
+    stages.begin("texture")
+    sizes = TextureSizes(quality.skin_texture, quality.shell_texture)
+    return build_wrapped(fit, observation, shells, offsets, hidden, cut, sizes, generator, stages.advance)
+
+
+def _require_engine(request: AvatarRequest) -> None:
+    if request.engine != "template":
+        raise MaquetteError(
+            ErrorCode.MODEL_MISSING,
+            f"The engine {request.engine!r} has no trained weights yet: choose --engine template.",
+            stage="request",
+        )
+    if not request.portraits:
+        raise MaquetteError(
+            ErrorCode.BAD_REQUEST,
+            "The template engine needs a portrait: give a picture of a face.",
+            stage="request",
+        )
+
+
+def figures(avatar: RiggedAvatar, fit: BodyFit, observation: Observation) -> dict[str, Any]:
+    """Quality figures of the report."""
+    return {
+        "faces": int(sum(len(part.mesh.faces) for part in avatar.parts)),
+        "parts": [part.name for part in avatar.parts],
+        "median_landmark_error": round(fit.median_landmark_error, 5),
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib import metadata
+
+    names = ("maquette", "torch", "numpy", "mediapipe", "scikit-image")
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, megabytes."""
+    import sys
+
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)

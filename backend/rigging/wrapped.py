@@ -1,0 +1,290 @@
+"""The wrapped avatar: the body model's own faces for everything it has, shells for what it lacks, textured and rigged."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from backend.body_model.fitting import BodyFit, gaze_rotation
+from backend.meshing.atlas import face_focused_uvs
+from backend.meshing.eyes import eye_texture, eyeball_mesh
+from backend.meshing.levelset import compact
+from backend.meshing.mesh import Mesh
+from backend.meshing.observation import Observation
+from backend.meshing.shell_texture import bake_shell
+from backend.meshing.shells import Shell, unwrap
+from backend.meshing.texture import View, compose_texture, mirror_vertices, project_view, smoothstep, vertex_tone
+from backend.rigging.assemble import close_openings, eye_part, rigged_part
+from backend.rigging.attach import Attachment
+from backend.rigging.avatar import AvatarPart, Material, RiggedAvatar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float, Int, UInt8
+
+
+@dataclasses.dataclass(frozen=True)
+class TextureSizes:
+    """Edge lengths in texels."""
+
+    skin: int = 2048
+    shell: int = 1024
+    eye: int = 512
+
+
+@dataclasses.dataclass
+class HeadGeometry:
+    """The skin as it will be seen: body vertices (neutral and posed), the faces kept, and caps over the openings.
+
+    Vertices are the body model's, followed by one per cap. `covered` in [0, 1] says where a shell hides the skin.
+    """
+
+    neutral: Float[np.ndarray, "N 3"]
+    posed: Float[np.ndarray, "N 3"]
+    faces: Int[np.ndarray, "F 3"]
+    uvs: Float[np.ndarray, "T 2"]
+    uv_faces: Int[np.ndarray, "F 3"]
+    attachment: Attachment
+
+
+def head_geometry(
+    fit: BodyFit, offsets: Float[np.ndarray, "V 3"], hidden: Float[np.ndarray, " V"], cut: Float[np.ndarray, " V"]
+) -> HeadGeometry:
+    """Faces of the skin that stay: not deep under a garment (`hidden` > 0.5), not beyond the bust's cut (`cut` < 0)."""
+    model, topology = fit.model, fit.model.topology
+    indices = topology.parts["skin"]
+    faces = topology.faces[indices]
+    keep = ~((hidden[faces].min(1) > 0.5) | (cut[faces].max(1) < 0))
+    indices, faces = indices[keep], faces[keep]
+    used, local_uv = np.unique(topology.uv_faces[topology.parts["skin"]], return_inverse=True)
+    uvs = face_focused_uvs(
+        topology.uvs[used],
+        local_uv.reshape(-1, 3),
+        topology.faces[topology.parts["skin"]],
+        model.template,
+        topology.regions["face"],
+    )
+    uv_faces = local_uv.reshape(-1, 3)[keep]
+
+    neutral = fit.neutral() + offsets
+    posed = fit.posed() + offsets
+    caps = close_openings(model.template, faces, below=-0.10)
+    sources = np.tile(np.arange(len(neutral))[:, None], (1, 1))
+    rows, weights = [sources], [np.ones((len(neutral), 1))]
+    width = max([1, *[len(loop) for loop in caps]])
+    if caps:
+        rows[0] = np.pad(sources, ((0, 0), (0, width - 1)))
+        weights[0] = np.pad(weights[0], ((0, 0), (0, width - 1)))
+        first_uv = np.zeros(len(neutral), int)
+        first_uv[faces.ravel()] = uv_faces.ravel()
+        for loop in caps:
+            centre = len(neutral)
+            neutral = np.concatenate([neutral, neutral[loop].mean(0, keepdims=True)])
+            posed = np.concatenate([posed, posed[loop].mean(0, keepdims=True)])
+            fan = np.stack([np.roll(loop, -1), loop, np.full(len(loop), centre)], 1)
+            uvs = np.concatenate([uvs, uvs[first_uv[loop[:1]]]])
+            fan_uv = np.stack([first_uv[np.roll(loop, -1)], first_uv[loop], np.full(len(loop), len(uvs) - 1)], 1)
+            # The texture of a cap collapses to its border's colour: nobody looks there, and no island is wasted.
+            fan_uv[:, :2] = len(uvs) - 1
+            faces, uv_faces = np.concatenate([faces, fan]), np.concatenate([uv_faces, fan_uv])
+            rows.append(np.pad(loop, (0, width - len(loop)))[None])
+            weights.append(np.pad(np.full(len(loop), 1 / len(loop)), (0, width - len(loop)))[None])
+    attachment = Attachment(np.concatenate(rows), np.concatenate(weights))
+    return HeadGeometry(neutral, posed, faces, uvs, uv_faces, attachment)
+
+
+def build_wrapped(
+    fit: BodyFit,
+    observation: Observation,
+    shells: list[Shell],
+    offsets: Float[np.ndarray, "V 3"],
+    hidden: Float[np.ndarray, " V"],
+    cut: Float[np.ndarray, " V"],
+    sizes: TextureSizes,
+    generator: np.random.Generator,
+    progress: Callable[[float], None],
+) -> RiggedAvatar:
+    """Texture and rig the skin, the eyes, the inside of the mouth, the lashes and the shells of one person.
+
+    Args:
+        offsets: displacement of the body's vertices towards the field.
+        hidden: where a garment hides the skin so deep that it is left out, per body vertex.
+        cut: metres above the cut that ends the bust, per body vertex.
+    """
+    from backend.meshing.lashes import lashes
+    from backend.meshing.mouth import close_lips, teeth, tongue
+
+    model, topology = fit.model, fit.model.topology
+    neutral_body = fit.neutral()
+    offsets = offsets + close_lips(model, neutral_body)
+    head = head_geometry(fit, offsets, hidden, cut)
+    keys = {name: value for name, value in model.arkit_offsets(fit.identity).items()}
+    skin_weights = model.skin_weights
+    body_count = len(neutral_body)
+
+    # One vertex array for every occlusion test: posed body, then shells.
+    stacked = [head.posed]
+    shell_faces = []
+    for shell in shells:
+        shell_faces.append(shell.faces + sum(map(len, stacked)))
+        stacked.append(shell.vertices)
+    everything = np.concatenate(stacked)
+    inner = [topology.faces[topology.parts[p]] for p in topology.parts if p.startswith(("eye_", "teeth"))]
+    occluders = np.concatenate([head.faces, *inner, *shell_faces])
+    view = dataclasses.replace(observation.view, vertices=everything)
+
+    hair_tone = _median_colour(observation.view.image, observation.hair)
+    texture = _skin_texture(fit, head, view, occluders, shells, shell_faces, hair_tone, everything, sizes.skin)
+    progress(0.5)
+    parts = [
+        _compact_part(
+            rigged_part(
+                "head",
+                Mesh(head.neutral, head.faces, head.uvs, head.uv_faces),
+                texture,
+                Material(roughness=0.55),
+                head.attachment,
+                keys,
+                skin_weights,
+            )
+        )
+    ]
+    spheres = model.eye_spheres(neutral_body + offsets)
+    for k, side in enumerate(("left", "right")):
+        vertices = np.unique(topology.faces[topology.parts[f"eye_{side}"]])
+        mesh = eyeball_mesh(spheres[k])
+        opening = observation.openings[k]
+        posed_view = dataclasses.replace(observation.view)
+        picture = eye_texture(spheres[k], gaze_rotation(fit.gaze[k]), posed_view, opening, generator, sizes.eye)
+        parts.append(eye_part(f"eye_{side}", mesh, picture, 4 + k, spheres[k], model, keys, vertices, neutral_body))
+    shade = _teeth_shade(observation)
+    lash_colour = np.clip(hair_tone * 0.35, 0.02, 0.25) if hair_tone is not None else np.array([0.08, 0.06, 0.05])
+    settled = neutral_body + offsets
+    inner_parts = [
+        *teeth(model, settled, shade, generator),
+        tongue(model, settled),
+        lashes(model, settled, lash_colour),
+    ]
+    for part in inner_parts:
+        parts.append(
+            rigged_part(part.name, part.mesh, part.texture, part.material, part.attachment, keys, skin_weights)
+        )
+    progress(0.7)
+
+    moved = head.posed[:body_count] - head.neutral[:body_count]
+    candidates = np.unique(topology.faces[topology.parts["skin"]])
+    candidates = candidates[topology.regions["mouth_interior"][candidates] < 0.5]
+    for shell, faces in zip(shells, shell_faces, strict=True):
+        mask = observation.hair if shell.name == "hair" else observation.garment
+        unwrapped = unwrap(shell.vertices, shell.faces)
+        in_view = Mesh(everything, faces, unwrapped.uvs, unwrapped.uv_faces)
+        picture = bake_shell(in_view, view, mask, occluders, shell.name, sizes.shell, generator)
+        reach = 0.015 if shell.name == "hair" else 0.03
+        follows = Attachment.nearest(shell.vertices, head.posed[:body_count], candidates, reach=reach)
+        neutral = shell.vertices - follows.carry(moved)
+        weights = _smooth_attachment(shell.vertices, head.posed[:body_count], candidates)
+        part = rigged_part(
+            shell.name,
+            Mesh(neutral, unwrapped.faces, unwrapped.uvs, unwrapped.uv_faces),
+            picture,
+            Material(roughness=0.5 if shell.name == "hair" else 0.8, double_sided=True),
+            follows,
+            keys if shell.name == "hair" else {},
+            skin_weights,
+        )
+        part.joints, part.weights = _bone_weights(weights, skin_weights)
+        parts.append(part)
+        progress(0.85)
+    return RiggedAvatar(parts, model.skeleton(fit.identity))
+
+
+def _smooth_attachment(points: np.ndarray, body: np.ndarray, candidates: np.ndarray) -> Attachment:
+    return Attachment.nearest(points, body, candidates, count=12)
+
+
+def _bone_weights(attachment: Attachment, skin_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from backend.rigging.assemble import strongest_weights
+
+    return strongest_weights(attachment.carry_skin_weights(skin_weights))
+
+
+def _compact_part(part: AvatarPart) -> AvatarPart:
+    """Leave out vertices and texture coordinates that no face uses."""
+    used, faces = np.unique(part.mesh.faces, return_inverse=True)
+    uvs, uv_faces = compact(part.mesh.uvs, part.mesh.uv_faces)
+    mesh = Mesh(part.mesh.vertices[used], faces.reshape(-1, 3), uvs, uv_faces)
+    keys = {name: value[used] for name, value in part.shape_keys.items()}
+    return dataclasses.replace(part, mesh=mesh, joints=part.joints[used], weights=part.weights[used], shape_keys=keys)
+
+
+def _median_colour(image: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "3"] | None:
+    chosen = image[mask > 0.7]
+    return np.median(chosen, 0) if len(chosen) > 200 else None
+
+
+def _teeth_shade(observation: Observation) -> Float[np.ndarray, "3"]:
+    """Colour of the brightest part between the lips, when teeth show; a natural white otherwise."""
+    natural = np.array([0.86, 0.82, 0.74])
+    chosen = observation.view.image[observation.mouth > 0.8]
+    if len(chosen) < 60:
+        return natural
+    bright = chosen[chosen.mean(1) >= np.quantile(chosen.mean(1), 0.7)].mean(0)
+    looks_like_teeth = bright.mean() > 0.35 and bright[0] - bright[2] < 0.3
+    return np.clip(0.5 * natural + 0.5 * bright * min(1.3, 0.85 / bright.max()), 0, 1) if looks_like_teeth else natural
+
+
+def _skin_texture(
+    fit: BodyFit,
+    head: HeadGeometry,
+    view: View,
+    occluders: Int[np.ndarray, "F 3"],
+    shells: list[Shell],
+    shell_faces: list[Int[np.ndarray, "f 3"]],
+    hair_tone: Float[np.ndarray, "3"] | None,
+    everything: Float[np.ndarray, "N 3"],
+    size: int,
+) -> UInt8[np.ndarray, "S S 3"]:
+    model, regions = fit.model, fit.model.topology.regions
+    count, body = len(everything), len(model.template)
+
+    def extended(values: np.ndarray) -> np.ndarray:
+        """Body-vertex values over the stacked vertices; caps and shells get zero."""
+        return np.concatenate([values, np.zeros((count - body, *values.shape[1:]))])
+
+    mirror = np.arange(count)
+    mirror[:body] = mirror_vertices(model.template)
+    mesh = Mesh(everything, head.faces, head.uvs, head.uv_faces)
+    lining = smoothstep(0.3, 0.8, regions["mouth_interior"])
+    fixed = {"mouth": (extended(lining), np.array([0.34, 0.11, 0.11]))}
+    under_hair = np.zeros(body)
+    if hair_tone is not None:
+        under_hair = _covered_by(head.posed[:body], [s for s in shells if s.name == "hair"]) * regions["scalp"]
+        # Below the hair the scalp takes its colour, so that a parting or a thin spot does not shine through.
+        fixed["scalp"] = (extended(under_hair), hair_tone * 0.75)
+    tone = vertex_tone(mesh, view, occluders, mirror, fixed)
+    projection = project_view(mesh, view, occluders, size)
+    no_borrow = extended(np.clip(lining + regions["scalp"], 0, 1))
+    texture = compose_texture(mesh, tone, projection, mirror, no_borrow, size)
+    return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _covered_by(points: Float[np.ndarray, "V 3"], shells: list[Shell], within: float = 0.02) -> Float[np.ndarray, " V"]:
+    """1 where a shell lies within `within` metres of the point, softly 0 beyond."""
+    from scipy.spatial import cKDTree
+
+    if not shells:
+        return np.zeros(len(points))
+    tree = cKDTree(np.concatenate([s.vertices for s in shells]))
+    distance = tree.query(points, distance_upper_bound=2 * within)[0]
+    return smoothstep(1.5 * within, within, np.minimum(distance, 2 * within))
+
+
+def widen(mask: Float[np.ndarray, "H W"], pixels: float) -> Float[np.ndarray, "H W"]:
+    """A soft mask grown by some pixels."""
+    radius = max(1, round(pixels))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return ndimage.grey_dilation(mask, footprint=x * x + y * y <= radius * radius)
