@@ -61,7 +61,8 @@ class AvatarRequest:
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(data) - known):
             raise ValueError(f"Unknown request fields: {', '.join(unknown)}.")
-        request = cls(**(data | {"portraits": tuple(data.get("portraits", ()))}))
+        values: dict[str, Any] = data | {"portraits": tuple(data.get("portraits", ()))}
+        request = cls(**values)
         request.validate()
         return request
 
