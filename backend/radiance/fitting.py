@@ -101,7 +101,9 @@ def fit_triplanes(
     """Fit avatars jointly. A given `decoder` stays as it is; otherwise one is trained with the planes and shared.
 
     All randomness comes from `generator`. `progress` gets the finished fraction after each step and may raise to
-    cancel. Raises `ValueError` when a target has neither points nor views.
+    cancel. `config.decoder` counts only when no decoder is given.
+
+    Raises `ValueError` when a target has neither points nor views.
     """
     config = config or FitConfig()
     if any(target.points is None and not target.views for target in targets):
@@ -110,7 +112,8 @@ def fit_triplanes(
     frozen = decoder is not None
     decoder = (decoder or Decoder.initialised(config.decoder, generator)).to(device)
     decoder.requires_grad_(not frozen)
-    avatars = [_Avatar(target, config, generator, device) for target in targets]
+    channels = decoder.config.channels
+    avatars = [_Avatar(target, config, channels, generator, device) for target in targets]
     optimiser = None if frozen else torch.optim.Adam(decoder.parameters(), config.decoder_rate, betas=(0.9, 0.99))
     for step in range(config.steps):
         fraction = step / config.steps
@@ -135,10 +138,16 @@ def fit_triplanes(
 class _Avatar:
     """One avatar's planes as a sum of levels, their optimiser, and the data they are fitted to."""
 
-    def __init__(self, target: FitTarget, config: FitConfig, generator: torch.Generator, device: torch.device) -> None:
+    def __init__(
+        self,
+        target: FitTarget,
+        config: FitConfig,
+        channels: int,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
         self.config = config
         self.target = _Target(target, config, device)
-        channels = config.decoder.channels
         self.levels = [torch.zeros(3, channels, size, size, device=device) for size in config.level_sizes]
         start = torch.randn(self.levels[0].shape, generator=generator, device=generator.device)
         self.levels[0].copy_(0.1 * start)

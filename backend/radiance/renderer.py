@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from backend.radiance.occupancy import OccupancyGrid
     from backend.radiance.triplane import TriPlane
 
-_NEGLIGIBLE = 1e-4
+_NEGLIGIBLE = 1e-5
+_VISIBLE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ def render_view(
         rgb = rgb / np.maximum(alpha, _NEGLIGIBLE)
     else:
         rgb = rgb + (1 - alpha) * np.asarray(background, np.float32)
-    seen = alpha[..., 0] > 10 * _NEGLIGIBLE
+    seen = alpha[..., 0] > _VISIBLE
     depth = np.where(seen, depth / np.maximum(alpha[..., 0], _NEGLIGIBLE), 0)
     return Rendering(rgb.clip(0, 1), alpha[..., 0].clip(0, 1), depth.astype(np.float32))
 
@@ -113,11 +114,14 @@ def render_rays(
         t, order = torch.cat([t, fine], 1).sort(1)
         density = torch.cat([density, density_at(fine)], 1).gather(1, order)
     weights = ray_weights(density, spacing(t, near, far) * speed)
-    seen = weights > _NEGLIGIBLE
+    alpha = weights.sum(1, keepdim=True)
+    # Colour is asked only where it shows; those samples then speak for the rest.
+    seen = weights > _NEGLIGIBLE + 1e-3 * alpha
+    shown = torch.where(seen, weights, 0.0)
+    shown = shown * alpha / shown.sum(1, keepdim=True).clamp(min=_NEGLIGIBLE)
     colour = torch.zeros(*t.shape, 3, device=t.device)
     colour[seen] = triplane.colour_and_density(points_at(t)[seen])[0]
-    weights = weights * seen
-    sums = [(weights[..., None] * colour).sum(1), weights.sum(1, keepdim=True), (weights * t).sum(1, keepdim=True)]
+    sums = [(shown[..., None] * colour).sum(1), alpha, (weights * t).sum(1, keepdim=True)]
     result[hit] = torch.cat(sums, 1)
     return result[:, :3], result[:, 3:4], result[:, 4:]
 

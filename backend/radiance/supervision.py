@@ -65,7 +65,7 @@ def crop_view(view: View, half_size: float) -> tuple[View, Bool[np.ndarray, "H W
     inside = (view.depth >= near) & (view.depth <= far)
     hidden = (view.depth > 0) & (view.depth < near)
     # A half-covered edge pixel may have no depth of its own: it belongs to what its neighbours see.
-    edge = (view.depth <= 0) & binary_dilation(inside, np.ones((3, 3)))
+    edge = (view.depth <= 0) & np.asarray(binary_dilation(inside, np.ones((3, 3))), bool)
     alpha = np.where(inside | edge, view.alpha, 0).astype(np.float32)
     cropped = View(view.rgb, alpha, np.where(inside, view.depth, 0).astype(np.float32), view.camera)
     return cropped, ~hidden

@@ -160,7 +160,8 @@ def resize_planes(planes: Float[Tensor, "*B C H W"], size: int) -> Float[Tensor,
     if old % size == 0:
         resized = F.interpolate(flat, (size, size), mode="area")
     else:
-        resized = F.interpolate(flat, (size, size), mode="bicubic", align_corners=False, antialias=size < old)
+        # Enlarging needs no antialiasing, but with it torch takes the cubic that keeps linear functions (a = -0.5).
+        resized = F.interpolate(flat, (size, size), mode="bicubic", align_corners=False, antialias=True)
     return resized.clamp(-1, 1).reshape(*planes.shape[:-2], size, size)
 
 
