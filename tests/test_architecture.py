@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+import tomllib
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,22 @@ def test_every_room_is_packaged() -> None:
     """setuptools takes only folders with an `__init__.py`."""
     left_out = {file.parent for file, _ in _sources() if not (file.parent / "__init__.py").exists()}
     assert not left_out
+
+
+def test_every_package_in_use_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [project["dependencies"], *project["optional-dependencies"].values()]
+    declared = {re.split(r"[^\w.-]", name)[0].lower() for group in requirements for name in group}
+    providers = packages_distributions()
+    undeclared = [
+        item
+        for item in _imports()
+        if (top := item.module.split(".")[0]) not in sys.stdlib_module_names
+        and not _is_ours(top)
+        and top not in ("bmesh", "mathutils")  # appear once bpy is loaded
+        and not {name.lower() for name in [top, *providers.get(top, ())]} & declared
+    ]
+    assert not undeclared, _listed(undeclared)
 
 
 def test_the_boundary_file_needs_the_standard_library_alone() -> None:
