@@ -151,12 +151,13 @@ def sample_texture(texture: Num[np.ndarray, "H W C"], uv: Float[np.ndarray, "*n 
     y = np.clip((1 - uv[..., 1]) * np.float32(height) - np.float32(0.5), 0, height - 1)
     left, top = x.astype(np.int64), y.astype(np.int64)
     step_right, step_down = (left < width - 1).astype(np.int64), (top < height - 1) * width
-    fx, fy = (x - left)[..., None], (y - top)[..., None]
+    fx, fy = (x - left.astype(np.float32))[..., None], (y - top.astype(np.float32))[..., None]
     texels, corner = texture.reshape(-1, channels), top * width + left
-    upper = texels.take(corner, 0) * (1 - fx) + texels.take(corner + step_right, 0) * fx
-    corner += step_down
-    lower = texels.take(corner, 0) * (1 - fx) + texels.take(corner + step_right, 0) * fx
-    result = (upper * (1 - fy) + lower * fy).astype(np.float32)
+    rows = []
+    for at in (corner, corner + step_down):
+        left_texel, right_texel = (texels.take(k, 0).astype(np.float32, copy=False) for k in (at, at + step_right))
+        rows.append(left_texel + (right_texel - left_texel) * fx)
+    result = rows[0] + (rows[1] - rows[0]) * fy
     return result / np.float32(255) if texture.dtype == np.uint8 else result
 
 

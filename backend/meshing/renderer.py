@@ -56,15 +56,11 @@ def render(
         lighting: "studio" has soft lamps that stay with the camera; "unlit" shows the texture's own colours.
     """
     fine = camera.resized(camera.width * supersample, camera.height * supersample)
-    positions = [part.mesh.vertices for part in parts] if vertices is None else list(vertices)
-    light = np.zeros((fine.height * fine.width, 4), np.float32)  # linear RGB and coverage
-    nearest = np.full(fine.height * fine.width, np.inf, np.float32)
-    for group in _groups(parts):
-        _draw([parts[index] for index in group], [positions[index] for index in group], fine, lighting, light, nearest)
-    samples = light.reshape(camera.height, supersample, camera.width, supersample, 4)
-    light = np.zeros((camera.height, camera.width, 4), np.float32)
-    for y, x in np.ndindex(supersample, supersample):  # numpy's mean over two short axes takes ten times as long
-        light += samples[:, y, :, x] / supersample**2
+    light = np.zeros((fine.height, fine.width, 4), np.float32)  # linear RGB and coverage
+    nearest = np.full((fine.height, fine.width), np.inf, np.float32)
+    for index, part in enumerate(parts):
+        _draw(part, part.mesh.vertices if vertices is None else vertices[index], fine, lighting, light, nearest)
+    light = _block_mean(light, supersample)
     coverage = light[..., 3:]
     if background is not None:
         behind = to_linear(np.array(background, np.float32))
@@ -85,78 +81,80 @@ def to_srgb(linear: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
 
 def shrink_texture(texture: Num[np.ndarray, "H W C"], factor: int) -> Num[np.ndarray, "h w C"]:
     """The mean of blocks of `factor` x `factor` texels, in the texture's own type; a rest at the end is cut off."""
-    height, width, channels = (texture.shape[0] // factor, texture.shape[1] // factor, texture.shape[2])
+    height, width = texture.shape[0] // factor, texture.shape[1] // factor
     if factor == 1 or min(height, width) == 0:
         return texture
-    blocks = texture[: height * factor, : width * factor].reshape(height, factor, width, factor, channels)
-    mean = blocks.mean((1, 3), dtype=np.float32)
+    mean = _block_mean(texture[: height * factor, : width * factor], factor)
     return np.round(mean).astype(np.uint8) if texture.dtype == np.uint8 else mean
 
 
-def _groups(parts: Sequence[AvatarPart]) -> list[list[int]]:
-    """Numbers of the parts that can go through the rasteriser together, solid ones first."""
-    groups: dict[tuple[bool, bool], list[int]] = {}
-    for index, part in enumerate(parts):
-        groups.setdefault((part.material.alpha_mask, part.material.double_sided), []).append(index)
-    return [groups[key] for key in sorted(groups)]
+def _block_mean(image: Num[np.ndarray, "H W C"], factor: int) -> Float32[np.ndarray, "h w C"]:
+    total = np.zeros((image.shape[0] // factor, image.shape[1] // factor, image.shape[2]), np.float32)
+    for y, x in np.ndindex(factor, factor):  # numpy's mean over two short axes takes ten times as long
+        total += image[y::factor, x::factor]
+    return total / factor**2
 
 
 def _draw(
-    parts: list[AvatarPart],
-    positions: list[Float[np.ndarray, "V 3"]],
+    part: AvatarPart,
+    vertices: Float[np.ndarray, "V 3"],
     camera: Camera,
     lighting: str,
-    light: Float32[np.ndarray, "HW 4"],
-    nearest: Float32[np.ndarray, " HW"],
+    light: Float32[np.ndarray, "H W 4"],
+    nearest: Float32[np.ndarray, "H W"],
 ) -> None:
-    """Draw parts of one kind of material over `light` and `nearest`, in place."""
-    starts = np.cumsum([0, *(len(p) for p in positions)])
-    faces = np.concatenate([part.mesh.faces + start for part, start in zip(parts, starts[:-1], strict=True)])
-    part_of_face = np.repeat(np.arange(len(parts)), [len(part.mesh.faces) for part in parts])
-    first_face = np.cumsum([0, *(len(part.mesh.faces) for part in parts)])
-    in_camera = camera.to_camera(np.concatenate(positions))
+    """Draw one part over `light` and `nearest`, in place."""
+    mesh, material = part.mesh, part.material
+    in_camera = camera.to_camera(vertices)
     with np.errstate(divide="ignore", invalid="ignore"):
         pixels = in_camera @ camera.intrinsics.T
         pixels = np.column_stack([pixels[:, :2] / pixels[:, 2:], in_camera[:, 2]])
-    textures = [_texture_for(part, pixels[start:]) for part, start in zip(parts, starts[:-1], strict=True)]
+    window = _window(pixels, camera)
+    if window is None:
+        return
+    rows, columns = window
+    pixels[:, :2] -= [columns.start, rows.start]
+    texture = _texture_for(part, pixels)
 
-    def texels(
-        index: int, face: Int[np.ndarray, " n"], weights: Float[np.ndarray, "n 3"]
-    ) -> Float32[np.ndarray, "n C"]:
-        mesh = parts[index].mesh
-        return sample_texture(textures[index], _blend(mesh.uvs, mesh.uv_faces[face - first_face[index]], weights))
+    def texels(face: Int[np.ndarray, " n"], weights: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n C"]:
+        return sample_texture(texture, _blend(mesh.uvs, mesh.uv_faces.take(face, 0), weights))
 
-    def solid(face: Int[np.ndarray, " n"], weights: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
-        result = np.zeros(len(face), bool)
-        for index in range(len(parts)):
-            here = part_of_face[face] == index
-            result[here] = texels(index, face[here], weights[here])[:, 3] >= 0.5
-        return result
+    def is_solid(face: Int[np.ndarray, " n"], weights: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+        return texels(face, weights)[:, 3] >= 0.5
 
-    material = parts[0].material
     buffers = rasterize(
         pixels,
-        faces,
-        camera.height,
-        camera.width,
+        mesh.faces,
+        rows.stop - rows.start,
+        columns.stop - columns.start,
         cull="none" if material.double_sided else "back",
-        visible=solid if material.alpha_mask else None,
+        visible=is_solid if material.alpha_mask else None,
     )
-    won = np.flatnonzero(buffers.depth.ravel() < nearest)
-    nearest[won] = buffers.depth.ravel()[won]
-    face, weights = buffers.face_index.ravel()[won], buffers.barycentric.reshape(-1, 3)[won]
-    for index, part in enumerate(parts):
-        here = np.flatnonzero(part_of_face[face] == index)
-        colour = to_linear(texels(index, face[here], weights[here])[:, :3])
-        if lighting == "studio":
-            normals = vertex_normals(positions[index], part.mesh.faces) @ camera.world_to_camera[:3, :3].T
-            corners = part.mesh.faces[face[here] - first_face[index]]
-            normal = _blend(normals, corners, weights[here])
-            if material.double_sided:
-                normal[_signed_area(pixels[corners + starts[index], :2]) > 0] *= -1  # seen from inside
-            colour = _studio(colour, normal * np.array([1, -1, -1], np.float32), part.material.roughness)
-        light[won[here], :3] = colour
-        light[won[here], 3] = 1
+    won = buffers.depth < nearest[window]
+    nearest[window][won] = buffers.depth[won]
+    won_pixels = np.flatnonzero(won)
+    face = buffers.face_index.ravel().take(won_pixels)
+    weights = buffers.barycentric.reshape(-1, 3).take(won_pixels, 0)
+    colour = np.ones((len(face), 4), np.float32)
+    colour[:, :3] = to_linear(texels(face, weights)[:, :3])
+    if lighting == "studio":
+        normals = vertex_normals(vertices, mesh.faces) @ camera.world_to_camera[:3, :3].T * [1, -1, -1]
+        normal = _blend(normals, mesh.faces.take(face, 0), weights)
+        if material.double_sided:
+            seen_from_inside = _signed_area(pixels[mesh.faces, :2]) > 0
+            normal[seen_from_inside[face]] *= -1
+        colour[:, :3] = _studio(colour[:, :3], normal, material.roughness)
+    light[window][won] = colour
+
+
+def _window(pixels: Float[np.ndarray, "V 3"], camera: Camera) -> tuple[slice, slice] | None:
+    """The rows and columns of the picture that a part can reach, or None when it is out of sight."""
+    in_front = pixels[pixels[:, 2] > 0, :2]
+    if not len(in_front):
+        return None
+    left, top = np.floor(np.clip(in_front.min(0), 0, [camera.width, camera.height])).astype(int).tolist()
+    right, bottom = np.ceil(np.clip(in_front.max(0), 0, [camera.width, camera.height])).astype(int).tolist()
+    return (slice(top, bottom), slice(left, right)) if top < bottom and left < right else None
 
 
 def _blend(
@@ -175,7 +173,7 @@ def _texture_for(part: AvatarPart, pixels: Float[np.ndarray, "V 3"]) -> Num[np.n
     drawn = np.isfinite(on_screen) & (on_screen > 1e-3)
     if not drawn.any():
         return part.texture
-    # The median over the screen: the sides of the head are seen at a slant and would ask for less than the face needs.
+    # A low quantile: the sides of the head are seen at a slant, and would ask for less detail than the face needs.
     ratio = np.sort(np.sqrt(in_texture[drawn] / on_screen[drawn]))
     texels_per_pixel = ratio[len(ratio) // 4]
     return shrink_texture(part.texture, 2 ** int(max(np.log2(texels_per_pixel), 0)))

@@ -1,0 +1,85 @@
+"""Pictures that go with an avatar: one to recognise it by, and one that turns."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backend.export.files import encode_png, write_file
+from backend.meshing.renderer import render, shrink_texture
+from backend.radiance.cameras import Camera
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jaxtyping import Float, UInt8
+
+    from backend.rigging.avatar import RiggedAvatar
+
+_FIELD_OF_VIEW = 20.0  # degrees; that of a portrait lens
+_PREVIEW_SIZE, _PREVIEW_AZIMUTH, _ELEVATION = 1024, 28.0, 5.0
+_TURNTABLE_SIZE, _FRAMES, _FRAME_MILLISECONDS = 384, 24, 100
+
+
+def write_preview(avatar: RiggedAvatar, path: Path) -> None:
+    """Write a PNG of 1024 x 1024 pixels: the avatar at rest, three-quarter view, studio light.
+
+    Raises:
+        MaquetteError: DISK_FULL or OUTPUT_NOT_WRITABLE; nothing is left at `path` then.
+    """
+    camera = framing_camera(avatar, _PREVIEW_AZIMUTH, size=_PREVIEW_SIZE)
+    write_file(path, encode_png(_to_8_bit(render(avatar.parts, camera))))
+
+
+def write_turntable(avatar: RiggedAvatar, path: Path) -> None:
+    """Write a GIF of 384 x 384 pixels in which the avatar turns once, starting at the face.
+
+    A GIF because every browser, chat and README shows it and Pillow alone writes it, the same bytes each time.
+
+    Raises:
+        MaquetteError: DISK_FULL or OUTPUT_NOT_WRITABLE; nothing is left at `path` then.
+    """
+    from PIL import Image
+
+    # Shrunk once here rather than in every frame.
+    shrunk = [shrink_texture(part.texture, max(part.texture.shape[1] // 1024, 1)) for part in avatar.parts]
+    parts = [dataclasses.replace(part, texture=small) for part, small in zip(avatar.parts, shrunk, strict=True)]
+
+    def frame(number: int) -> UInt8[np.ndarray, "H W 3"]:
+        # The camera walks towards the avatar's right, which is as if the avatar turned to its left.
+        camera = framing_camera(avatar, -number * 360 / _FRAMES, size=_TURNTABLE_SIZE)
+        return _to_8_bit(render(parts, camera))
+
+    # numpy works outside Python's lock; each frame is its own, so the order of work changes no byte.
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
+        frames = list(pool.map(frame, range(_FRAMES)))
+    # One palette for all frames, or the colours would flicker.
+    palette = Image.fromarray(np.concatenate(frames[:: _FRAMES // 6], 1)).quantize(255, Image.Quantize.MEDIANCUT, 2)
+    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames]
+    stream = io.BytesIO()
+    images[0].save(
+        stream, "GIF", save_all=True, append_images=images[1:], duration=_FRAME_MILLISECONDS, loop=0, optimize=False
+    )
+    write_file(path, stream.getvalue())
+
+
+def framing_camera(avatar: RiggedAvatar, azimuth_degrees: float, *, size: int) -> Camera:
+    """A camera that sees the whole avatar from any side at the same distance, a little from above."""
+    points = np.concatenate([part.mesh.vertices[part.mesh.faces.ravel()] for part in avatar.parts])
+    lowest, highest = points.min(0), points.max(0)
+    centre = (lowest + highest) / 2
+    radius = np.linalg.norm(points - centre, axis=1).max()
+    distance = 1.02 * radius / np.sin(np.radians(_FIELD_OF_VIEW / 2))
+    x, y, z = centre.tolist()
+    return Camera.orbit(
+        azimuth_degrees, _ELEVATION, distance=distance, fov_degrees=_FIELD_OF_VIEW, size=size, target=(x, y, z)
+    )
+
+
+def _to_8_bit(picture: Float[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
+    return np.round(picture * 255).astype(np.uint8)
