@@ -116,7 +116,7 @@ def test_every_package_in_use_is_declared() -> None:
         if (top := item.module.split(".")[0]) not in sys.stdlib_module_names
         and not _is_ours(top)
         and top not in ("bmesh", "mathutils")  # appear once bpy is loaded
-        and not {name.lower() for name in [top, *providers.get(top, ())]} & declared
+        and not {name.lower().replace("_", "-") for name in [top, *providers.get(top, ())]} & declared
     ]
     assert not undeclared, _listed(undeclared)
 
