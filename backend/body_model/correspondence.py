@@ -25,7 +25,7 @@ NORMAL_LENGTH = 0.006
 """What opposite normals weigh: as much as this distance, twice, in metres."""
 SIDE_LENGTH = 0.02
 """What being on different sides weighs, in metres."""
-_CENTROIDS, _CORNERS = 8, 3
+_CENTROIDS, _CORNERS = 6, 1
 _CHUNK = 4096
 
 

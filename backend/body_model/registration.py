@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
-from backend.body_model.correspondence import WalkingDistance, compact, correspond, edges
+from backend.body_model.correspondence import WalkingDistance, compact, edges, project
 from backend.meshing.mesh import vertex_normals
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def register(
     target: HeadSurface,
     *,
     stiffness: tuple[float, float] = (1e5, 1.0),
-    iterations: int = 14,
+    iterations: int = 10,
 ) -> Float[np.ndarray, "V 3"]:
     """Positions of the source's skin vertices on the target's surface (other vertices stay where they are).
 
@@ -221,7 +221,14 @@ def register(
     displacement = np.zeros_like(start)
     for weight in np.geomspace(*stiffness, iterations):
         current = start + displacement
-        found = correspond(surface, target_faces, current, faces, source_side=target_side, target_side=source_side)
+        found = project(
+            current,
+            vertex_normals(current, faces),
+            surface,
+            target_faces,
+            source_side=target_side,
+            target_side=source_side,
+        )
         closest = found.interpolate(target_faces, surface)
         on_border = (at_border[target_faces[found.face]] * found.barycentric).sum(1) > 0.5
         believed = np.where(found.agreement > 0.3, found.agreement**2, 0.0)
