@@ -70,9 +70,7 @@ def warp(image: np.ndarray, matrix: Float[np.ndarray, "3 3"], size: int) -> np.n
         sigma = 0.5 * np.sqrt(1 / scale**2 - 1)
         image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     interpolation = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
-    warped = cv2.warpAffine(
-        image, _centred(matrix), (size, size), flags=interpolation, borderMode=cv2.BORDER_REPLICATE
-    )
+    warped = cv2.warpAffine(image, _centred(matrix), (size, size), flags=interpolation, borderMode=cv2.BORDER_REPLICATE)
     return warped if warped.dtype == np.uint8 else warped.clip(0, 1)
 
 

@@ -61,7 +61,7 @@ def polygon_mask(polygon: Float[np.ndarray, "n 2"], size: int, *, grow: float = 
     """Pixels inside a polygon, after growing it (or shrinking, if negative) by `grow` pixels."""
     mask = np.zeros((size, size), np.uint8)
     # OpenCV's pixel centres lie at whole numbers; 4 fractional bits keep the outline exact to 1/16 pixel.
-    cv2.fillPoly(mask, [np.round((polygon - 0.5) * 16).astype(np.int32)], 1, shift=4)
+    cv2.fillPoly(mask, [np.round((polygon - 0.5) * 16).astype(np.int32)], [1], shift=4)
     radius = round(abs(grow))
     if radius:
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))

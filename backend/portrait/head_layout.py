@@ -43,7 +43,7 @@ class HeadLayout:
         rows, columns = np.mgrid[:size, :size] + 0.5
         across, down = (columns - eyes[0]) / unit, (rows - eyes[1]) / unit
         face = face_mask(landmarks, size)
-        beyond = (ndimage.distance_transform_edt(~face) - ndimage.distance_transform_edt(face)) / unit
+        beyond = (distance_inside(~face) - distance_inside(face)) / unit
         features = feature_mask(landmarks, size, grow=0.08 * unit)
         top = float(landmarks[_TOP_OF_OVAL, 1] - eyes[1]) / unit
         plain = (beyond < -0.12) & ~features & (down > 0.8 * top)
@@ -108,6 +108,11 @@ class HeadLayout:
         shoulder_line = self.chin[1] + 1.2
         body = np.hypot(across / 2.6, np.maximum(down - shoulder_line, 0)) + np.maximum(shoulder_line - down, 0) / 0.6
         return np.minimum(head, body)
+
+
+def distance_inside(mask: Bool[np.ndarray, "N N"]) -> Float[np.ndarray, "N N"]:
+    """Euclidean distance of each pixel of the mask to its complement, in pixels; zero outside."""
+    return np.asarray(ndimage.distance_transform_edt(mask))
 
 
 def sigmoid(x: np.ndarray | float) -> np.ndarray:

@@ -194,7 +194,7 @@ def _decode_deep_tiff(data: bytes, path: Path, max_side: int) -> np.ndarray:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise _bad(path, f"is a kind of TIFF that cannot be decoded: export it again as {_READABLE}")
-    scale = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
+    scale = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(pixels.dtype, 1)
     pixels = np.atleast_3d(pixels).astype(np.float32) / scale
     if not np.isfinite(pixels).all():
         raise _bad(path, f"contains values that are not numbers: export it again as {_READABLE}")

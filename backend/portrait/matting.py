@@ -16,7 +16,7 @@ from backend.portrait.mediapipe_models import MediaPipeModels
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
-    from scipy.sparse import csr_matrix
+    from scipy.sparse import csr_array
 
 _NETWORK_SIDE = 256
 # Centre (from the crop's middle, in crop sides) and zoom of each framing: body, whole crop, bust, head, both shoulders.
@@ -77,15 +77,15 @@ def _closed_form(
         return matte
     rows = _matting_laplacian(image, ~(person | background))[unknown]
     # A tie to the prior keeps smooth, unsure areas from drifting and the system well conditioned.
-    system = rows[:, unknown] + _PRIOR_WEIGHT * sparse.identity(len(unknown), dtype=np.float32, format="csr")
+    system = rows[:, unknown] + sparse.diags_array(np.full(len(unknown), _PRIOR_WEIGHT, np.float32))
     right = _PRIOR_WEIGHT * prior.ravel()[unknown] - rows @ matte.ravel()
-    scaling = sparse.diags(1 / system.diagonal())
+    scaling = sparse.diags_array(1 / system.diagonal())
     solution, _ = cg(system, right, x0=prior.ravel()[unknown], rtol=1e-3, maxiter=120, M=scaling)
     matte.ravel()[unknown] = solution.clip(0, 1)
     return matte
 
 
-def _matting_laplacian(image: Float[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]) -> csr_matrix:
+def _matting_laplacian(image: Float[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]) -> csr_array:
     """Levin's matting Laplacian (equation 12) from the 3 × 3 windows that touch `where`."""
     from scipy import sparse
 
@@ -102,7 +102,7 @@ def _matting_laplacian(image: Float[np.ndarray, "h w 3"], where: Bool[np.ndarray
     entries = np.eye(9, dtype=np.float32) - affinity
     shape = (height * width, height * width)
     rows, columns = np.repeat(index, 9, axis=1), np.tile(index, 9)
-    return sparse.coo_matrix((entries.ravel(), (rows.ravel(), columns.ravel())), shape=shape).tocsr()
+    return sparse.coo_array((entries.ravel(), (rows.ravel(), columns.ravel())), shape=shape).tocsr()
 
 
 def foreground_colours(

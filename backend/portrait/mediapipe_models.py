@@ -42,20 +42,19 @@ class MediaPipeModels:
 
     def __enter__(self) -> MediaPipeModels:
         with _quiet_stderr(), contextlib.ExitStack() as stack:
-            from mediapipe.python import solutions
+            from mediapipe.python.solutions import face_detection, face_mesh, selfie_segmentation
 
             def start(graph: Any) -> Any:
                 return stack.enter_context(graph)
 
-            face = solutions.face_detection.FaceDetection
-            self._near_faces = start(face(model_selection=0, min_detection_confidence=0.3))
-            self._far_faces = start(face(model_selection=1, min_detection_confidence=0.3))
+            self._near_faces = start(face_detection.FaceDetection(model_selection=0, min_detection_confidence=0.3))
+            self._far_faces = start(face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.3))
             self._mesh = start(
-                solutions.face_mesh.FaceMesh(
+                face_mesh.FaceMesh(
                     static_image_mode=True, refine_landmarks=True, max_num_faces=1, min_detection_confidence=0.3
                 )
             )
-            self._person = start(solutions.selfie_segmentation.SelfieSegmentation(model_selection=0))
+            self._person = start(selfie_segmentation.SelfieSegmentation(model_selection=0))
             # The graphs open their parts, and report on it, in worker threads; a first image waits for that.
             blank = np.zeros((64, 64, 3), np.uint8)
             for graph in (self._near_faces, self._far_faces, self._mesh, self._person):

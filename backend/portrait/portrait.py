@@ -86,7 +86,7 @@ def _load(path: Path, size: int, models: MediaPipeModels) -> Portrait:
 
     matrix = alignment.source_to_crop(face.landmarks, face.depth, face.yaw, size)
     image = alignment.warp(seen, matrix, size)
-    inside = alignment.inside_mask(*source.shape[:2], matrix, size)
+    inside = alignment.inside_mask(source.shape[0], source.shape[1], matrix, size)
     landmarks = alignment.transform_points(matrix, face.landmarks)
     scale = alignment.scale_of(matrix)
     neighbours = [
@@ -129,8 +129,8 @@ def _warnings(face: Face, source: np.ndarray) -> list[str]:
     if face.others:
         count = len(face.others)
         warnings.append(f"The picture shows {count} more face{'s' if count > 1 else ''}; the largest was taken.")
-    if face.quarter_turns:
-        warnings.append("The picture lies on its side or upside down; it was turned upright.")
+    if abs(face.roll) > 60:
+        warnings.append("The face lies on its side or upside down; it was turned upright.")
     x, y = face.landmarks.T
     if np.mean((x >= 0) & (x <= width) & (y >= 0) & (y <= height)) < WHOLE_FACE:
         warnings.append("The picture's border cuts the face off; the missing part is guessed.")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
+from backend.portrait.alignment import HALF_SIZE, LEFT_IRIS, RIGHT_IRIS
 from backend.portrait.colour_model import ColourModel, main_colour
-from backend.portrait.head_layout import GARMENT, HAIR, SKIN, HeadLayout, sigmoid
+from backend.portrait.head_layout import GARMENT, HAIR, SKIN, HeadLayout, distance_inside, sigmoid
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
@@ -82,8 +82,6 @@ def segment(
 def _in_layout_units(
     neighbours: list[tuple[np.ndarray, float]], landmarks: np.ndarray, size: int
 ) -> list[tuple[np.ndarray, float]]:
-    from backend.portrait.alignment import HALF_SIZE, LEFT_IRIS, RIGHT_IRIS
-
     unit = size / (2 * HALF_SIZE)
     eyes = (landmarks[RIGHT_IRIS] + landmarks[LEFT_IRIS]) / 2
     return [((centre - eyes) / unit, distance / unit) for centre, distance in neighbours if distance > 0.35 * unit]
@@ -97,12 +95,12 @@ def _infer(image: np.ndarray, layout: HeadLayout, own: np.ndarray, known: np.nda
     place = np.log(np.concatenate([(1 - own)[..., None], own[..., None] * parts], axis=-1).clip(1e-4))
     certain = layout.features & (layout.beyond_face < -0.05)
 
-    labels = None
-    for _ in range(_ROUNDS):
+    labels = np.zeros((_SIDE, _SIDE, len(CLASSES)))
+    for turn in range(_ROUNDS):
         ratios = np.zeros((_SIDE, _SIDE, len(CLASSES)))
         for index, example in enumerate(examples):
             weights = example
-            if labels is not None and index > 0:
+            if turn > 0 and index > 0:
                 weights = _normalised(example) + _normalised(labels[..., index] * known)
                 weights = weights * max(float(example.sum()), 500.0)
             elif index == 1 + GARMENT:
@@ -111,7 +109,6 @@ def _infer(image: np.ndarray, layout: HeadLayout, own: np.ndarray, known: np.nda
         unary = place + _COLOUR_WEIGHT * ratios.clip(-3.5, 5)
         unary[certain] = np.log([1e-4, 0.02, 1, 1e-4])
         labels = _connected(_mean_field(unary, image), layout)
-    assert labels is not None
     return labels, baldness
 
 
@@ -145,15 +142,13 @@ def _baldness(lab: np.ndarray, crown: np.ndarray, skin: np.ndarray, forehead: np
     middle = np.median(lab[crown], axis=0)
     skin_colour = np.median(lab[skin], axis=0)
     forehead_colour = np.median(lab[forehead], axis=0) if forehead.sum() > 20 else skin_colour
-    chroma = max(np.hypot(*(middle - colour)[1:]) for colour in (skin_colour, forehead_colour))
+    chroma = max(float(np.linalg.norm((middle - colour)[1:])) for colour in (skin_colour, forehead_colour))
     return float(sigmoid((7 - chroma) / 1.0) * sigmoid((middle[0] - forehead_colour[0] + 12) / 4))
 
 
 def _depth(own: np.ndarray) -> np.ndarray:
     """Distance into the silhouette, in pupil distances."""
-    from backend.portrait.alignment import HALF_SIZE
-
-    return ndimage.distance_transform_edt(own > 0.6) * (2 * HALF_SIZE / _SIDE)
+    return distance_inside(own > 0.6) * (2 * HALF_SIZE / _SIDE)
 
 
 def _normalised(weights: np.ndarray) -> np.ndarray:
@@ -185,7 +180,7 @@ def _connected(labels: np.ndarray, layout: HeadLayout) -> np.ndarray:
 
 
 def _islands(mask: np.ndarray, root: np.ndarray) -> np.ndarray:
-    components, _ = ndimage.label(mask)
+    _, components = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
     return mask & ~np.isin(components, np.unique(components[root & mask]))
 
 
