@@ -64,6 +64,11 @@ def write_npz(avatar: RiggedAvatar, path: Path) -> None:
     Raises:
         MaquetteError: DISK_FULL or OUTPUT_NOT_WRITABLE; nothing is left at `path` then.
     """
+    write_file(path, npz_bytes(avatar))
+
+
+def npz_bytes(avatar: RiggedAvatar) -> bytes:
+    """The whole file of `avatar`."""
     arrays: dict[str, Any] = {
         "format_version": np.int32(FORMAT_VERSION),
         "base_height": np.float32(base_height(avatar)),
@@ -84,7 +89,7 @@ def write_npz(avatar: RiggedAvatar, path: Path) -> None:
             info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             info.create_system, info.external_attr = 3, 0o644 << 16
             archive.writestr(info, member.getvalue())
-    write_file(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def read_npz(path: Path) -> RiggedAvatar:

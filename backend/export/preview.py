@@ -27,22 +27,33 @@ _TURNTABLE_SIZE, _FRAMES, _FRAME_MILLISECONDS = 384, 24, 100
 
 
 def write_preview(avatar: RiggedAvatar, path: Path) -> None:
-    """Write a PNG of 1024 x 1024 pixels: the avatar at rest, three-quarter view, studio light.
+    """Write `preview_png`.
 
     Raises:
         MaquetteError: DISK_FULL or OUTPUT_NOT_WRITABLE; nothing is left at `path` then.
     """
-    camera = framing_camera(avatar, _PREVIEW_AZIMUTH, size=_PREVIEW_SIZE)
-    write_file(path, encode_png(_to_8_bit(render(avatar.parts, camera))))
+    write_file(path, preview_png(avatar))
 
 
 def write_turntable(avatar: RiggedAvatar, path: Path) -> None:
-    """Write a GIF of 384 x 384 pixels in which the avatar turns once, starting at the face.
-
-    A GIF because every browser, chat and README shows it and Pillow alone writes it, the same bytes each time.
+    """Write `turntable_gif`.
 
     Raises:
         MaquetteError: DISK_FULL or OUTPUT_NOT_WRITABLE; nothing is left at `path` then.
+    """
+    write_file(path, turntable_gif(avatar))
+
+
+def preview_png(avatar: RiggedAvatar) -> bytes:
+    """A PNG of 1024 x 1024 pixels: the avatar at rest, three-quarter view, studio light."""
+    camera = framing_camera(avatar, _PREVIEW_AZIMUTH, size=_PREVIEW_SIZE)
+    return encode_png(_to_8_bit(render(avatar.parts, camera)))
+
+
+def turntable_gif(avatar: RiggedAvatar) -> bytes:
+    """A GIF of 384 x 384 pixels in which the avatar turns once, starting at the face.
+
+    A GIF because every browser, chat and README shows it and Pillow alone writes it, the same bytes each time.
     """
     from PIL import Image
 
@@ -65,16 +76,18 @@ def write_turntable(avatar: RiggedAvatar, path: Path) -> None:
     images[0].save(
         stream, "GIF", save_all=True, append_images=images[1:], duration=_FRAME_MILLISECONDS, loop=0, optimize=False
     )
-    write_file(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def framing_camera(avatar: RiggedAvatar, azimuth_degrees: float, *, size: int) -> Camera:
     """A camera that sees the whole avatar from any side at the same distance, a little from above."""
     points = np.concatenate([part.mesh.vertices[part.mesh.faces.ravel()] for part in avatar.parts])
-    lowest, highest = points.min(0), points.max(0)
-    centre = (lowest + highest) / 2
-    radius = np.linalg.norm(points - centre, axis=1).max()
-    distance = 1.02 * radius / np.sin(np.radians(_FIELD_OF_VIEW / 2))
+    centre = (points.min(0) + points.max(0)) / 2
+    # The upright cylinder that the avatar fills as it turns must fit, its front edge included.
+    radius = np.linalg.norm((points - centre)[:, :2], axis=1).max()
+    half_height = np.abs(points - centre)[:, 2].max() + radius * np.sin(np.radians(_ELEVATION))
+    half_angle = np.radians(_FIELD_OF_VIEW / 2)
+    distance = float(radius + 1.05 * max(radius, half_height) / np.tan(half_angle))
     x, y, z = centre.tolist()
     return Camera.orbit(
         azimuth_degrees, _ELEVATION, distance=distance, fov_degrees=_FIELD_OF_VIEW, size=size, target=(x, y, z)

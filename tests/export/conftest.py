@@ -5,6 +5,11 @@ The character's left ear is red and the right one blue, so that a mirrored pictu
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -118,3 +123,26 @@ def build_avatar(rings: int = 24, columns: int = 40, texture_size: int = 256) ->
 @pytest.fixture(scope="session")
 def avatar() -> RiggedAvatar:
     return build_avatar()
+
+
+@pytest.fixture(scope="session")
+def node() -> Path:
+    """The folder of the node scripts, with the packages they need; npm fetches those once."""
+    folder = Path(__file__).parent / "node"
+    npm = shutil.which("npm")
+    if not npm or not shutil.which("node"):
+        pytest.skip("node and npm are not installed")
+    if not (folder / "node_modules").exists():
+        # Aside and renamed, so that neither a second process nor a broken download leaves half of it.
+        aside = folder / f"install-{os.getpid()}"
+        aside.mkdir()
+        try:
+            shutil.copy(folder / "package.json", aside)
+            command = [npm, "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
+            done = subprocess.run(command, cwd=aside, capture_output=True, text=True, timeout=300, check=False)
+            assert done.returncode == 0, done.stderr
+            if not (folder / "node_modules").exists():
+                (aside / "node_modules").rename(folder / "node_modules")
+        finally:
+            shutil.rmtree(aside)
+    return folder
