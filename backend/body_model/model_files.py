@@ -84,10 +84,17 @@ class Entries:
 
     def floats(self, name: str, shape: tuple[int | None, ...]) -> Float[np.ndarray, "..."]:
         """A float64 array; ``None`` in `shape` stands for any length. Raises when missing, misshapen or not finite."""
+        return self._numbers(name, shape).astype(np.float64)
+
+    def float32(self, name: str, shape: tuple[int | None, ...]) -> Float[np.ndarray, "..."]:
+        """As `floats`, for tensors too large to be doubled."""
+        return self._numbers(name, shape).astype(np.float32, copy=False)
+
+    def _numbers(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
         array = self._take(name, shape)
         if not np.isfinite(array).all():
             raise unusable(self.path, f"{name!r} holds values that are not finite")
-        return array.astype(np.float64)
+        return array
 
     def indices(self, name: str, shape: tuple[int | None, ...], count: int | None = None) -> Int[np.ndarray, "..."]:
         """An array of indices, each from 0 to `count` - 1 (unchecked without `count`)."""
