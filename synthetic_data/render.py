@@ -1,0 +1,178 @@
+"""Cycles views of an identity with exact labels. Only this file and `scene.py` import bpy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bpy
+import numpy as np
+
+from backend.body_model.base import BodyModel
+from backend.radiance.cameras import Camera
+from synthetic_data.identity import IdentitySpec
+from synthetic_data.scene import build_scene
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+PASSES = ("rgba", "depth", "normal", "segmentation")
+_SENSOR_MM = 36.0
+_FAR = 1e6
+"""Metres; Cycles writes a larger depth where a ray meets nothing."""
+
+
+def render_identity(
+    spec: IdentitySpec,
+    cameras: Sequence[Camera],
+    *,
+    model: BodyModel,
+    samples: int = 32,
+    passes: Sequence[str] = PASSES,
+    threads: int | None = None,
+) -> list[dict[str, np.ndarray]]:
+    """Build the person once and render it through every camera.
+
+    Args:
+        spec: who, in which expression and light.
+        cameras: square pixels (fx = fy); the size of a picture is the camera's own.
+        model: the body model that `spec.model` names.
+        samples: Cycles samples per pixel before denoising.
+        passes: any of `PASSES`.
+        threads: of the renderer; all cores this process may use by default.
+
+    Returns:
+        One dict per camera. ``rgba`` (H, W, 4) float32, sRGB, straight alpha, no background; ``depth`` (H, W) float32,
+        planar z of the camera in metres at the pixel centre, 0 where there is nothing; ``normal`` (H, W, 3) float32 in
+        world axes; ``segmentation`` (H, W) uint8, see `scene.SEGMENTS`. Depth, normals and classes are those of the
+        first surface at the pixel's centre and are not antialiased.
+    """
+    unknown = set(passes) - set(PASSES)
+    if unknown:
+        raise ValueError(f"unknown passes {sorted(unknown)}; there are {PASSES}")
+    build_scene(spec, model)
+    return render_scene(cameras, samples=samples, passes=passes, threads=threads)
+
+
+def render_scene(
+    cameras: Sequence[Camera], *, samples: int, passes: Sequence[str] = PASSES, threads: int | None = None
+) -> list[dict[str, np.ndarray]]:
+    """Render the current Blender scene, see `render_identity`."""
+    _settings(samples, passes, threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    shot = _add_camera()
+    views = []
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder, _silence():
+        path = Path(folder) / "view.exr"
+        for camera in cameras:
+            place_camera(shot, camera)
+            bpy.context.scene.render.filepath = str(path)
+            bpy.ops.render.render(write_still=True)
+            views.append(_collect(read_exr(path), passes))
+    return views
+
+
+def place_camera(shot: Any, camera: Camera) -> None:
+    """Give a Blender camera object the pose, lens and picture size of `camera`."""
+    import mathutils
+
+    fx, fy = camera.intrinsics[0, 0], camera.intrinsics[1, 1]
+    if abs(fx - fy) > 1e-6 * fx:
+        raise ValueError("only square pixels can be rendered")
+    shot.matrix_world = mathutils.Matrix(camera.to_blender_matrix().tolist())
+    shot.data.sensor_fit, shot.data.sensor_width = "HORIZONTAL", _SENSOR_MM
+    shot.data.lens = fx * _SENSOR_MM / camera.width
+    shot.data.shift_x = (camera.width / 2 - camera.intrinsics[0, 2]) / camera.width
+    shot.data.shift_y = (camera.intrinsics[1, 2] - camera.height / 2) / camera.width
+    render = bpy.context.scene.render
+    render.resolution_x, render.resolution_y = camera.width, camera.height
+
+
+def _add_camera() -> Any:
+    data = bpy.data.cameras.new("camera")
+    data.clip_start, data.clip_end = 0.02, 20
+    shot = bpy.data.objects.new("camera", data)
+    bpy.context.scene.collection.objects.link(shot)
+    bpy.context.scene.camera = shot
+    return shot
+
+
+def _settings(samples: int, passes: Sequence[str], threads: int) -> None:
+    scene = bpy.context.scene
+    scene.render.engine = "CYCLES"
+    cycles = scene.cycles
+    cycles.device, cycles.samples, cycles.seed = "CPU", samples, 0
+    cycles.use_adaptive_sampling = False
+    cycles.use_denoising, cycles.denoiser, cycles.denoising_use_gpu = "rgba" in passes, "OPENIMAGEDENOISE", False
+    cycles.denoising_prefilter, cycles.denoising_quality = "FAST", "BALANCED"
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 4, 2, 2
+    cycles.transmission_bounces, cycles.transparent_max_bounces = 3, 8
+    cycles.sample_clamp_indirect, cycles.blur_glossy = 4, 1
+    cycles.caustics_reflective = cycles.caustics_refractive = False
+    scene.cycles_curves.shape, scene.cycles_curves.subdivisions = "RIBBONS", 2
+    render = scene.render
+    render.film_transparent, render.use_persistent_data = True, True
+    render.resolution_percentage = 100
+    render.threads_mode, render.threads = "FIXED", threads
+    render.use_compositing = render.use_sequencer = False
+    layer = bpy.context.view_layer
+    layer.use_pass_z, layer.use_pass_normal = "depth" in passes, "normal" in passes
+    layer.use_pass_object_index = "segmentation" in passes
+    image = render.image_settings
+    image.media_type = "MULTI_LAYER_IMAGE"  # Blender 5 refuses the format before this
+    image.file_format, image.color_depth, image.exr_codec = "OPEN_EXR_MULTILAYER", "32", "ZIP"
+
+
+def read_exr(path: Path) -> dict[str, Float[np.ndarray, "H W"]]:
+    """All channels by name; Blender 5 writes one part per pass."""
+    import OpenEXR
+
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        channels = {name: channel.pixels for part in file.parts for name, channel in part.channels.items()}
+    return {name.split(".", 1)[1]: pixels for name, pixels in channels.items() if "." in name}
+
+
+def _collect(channels: dict[str, np.ndarray], passes: Sequence[str]) -> dict[str, np.ndarray]:
+    view = {}
+    if "rgba" in passes:
+        alpha = np.clip(channels["Combined.A"], 0, 1)[..., None]
+        premultiplied = np.stack([channels[f"Combined.{c}"] for c in "RGB"], -1)
+        linear = premultiplied / np.maximum(alpha, 1e-4)
+        view["rgba"] = np.concatenate([encode_srgb(soft_shoulder(linear)), alpha], -1).astype(np.float32)
+    if "depth" in passes:
+        depth = channels["Depth.Z"]
+        view["depth"] = np.where(depth < _FAR, depth, 0).astype(np.float32)
+    if "normal" in passes:
+        view["normal"] = np.stack([channels[f"Normal.{c}"] for c in "XYZ"], -1).astype(np.float32)
+    if "segmentation" in passes:
+        view["segmentation"] = np.rint(channels["Object Index.X"]).astype(np.uint8)
+    return view
+
+
+def soft_shoulder(linear: Float[np.ndarray, "*n"], knee: float = 0.7) -> Float[np.ndarray, "*n"]:
+    """Leaves values below `knee` alone and bends brighter ones towards 1."""
+    linear = np.maximum(linear, 0)
+    return np.where(linear > knee, knee + (1 - knee) * np.tanh((linear - knee) / (1 - knee)), linear)
+
+
+def encode_srgb(linear: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Linear to sRGB, both in [0, 1]."""
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Blender prints a line per sample; Python's own output still works afterwards."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    with Path(os.devnull).open("w") as sink:
+        os.dup2(sink.fileno(), 1)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
