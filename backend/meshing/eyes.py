@@ -93,7 +93,9 @@ def eye_texture(
     pixels = view.camera.project(points)
     # The rim of the opening carries lashes and the shadow of the lids.
     unit = IRIS_RADIUS * view.camera.intrinsics[0, 0] / view.camera.to_camera(sphere.centre)[2]
-    inner = ndimage.gaussian_filter(ndimage.grey_erosion(opening, footprint=_disc(max(1, int(0.16 * unit)))), 0.06 * unit)
+    inner = ndimage.gaussian_filter(
+        ndimage.grey_erosion(opening, footprint=_disc(max(1, int(0.16 * unit)))), 0.06 * unit
+    )
     trust = sample_image(inner[..., None], pixels)[:, 0].reshape(size, size)
     towards = (points - sphere.centre) @ (view.camera.centre - sphere.centre)
     trust = trust * (towards.reshape(size, size) > 0)

@@ -9,7 +9,16 @@ import cv2
 import numpy as np
 
 from backend.meshing.texture import View
-from backend.portrait.face_regions import eye_polygons, inner_lip_polygon, polygon_mask
+from backend.portrait.face_regions import (
+    LEFT_BROW,
+    LEFT_EYE,
+    OUTER_LIPS,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    eye_polygons,
+    inner_lip_polygon,
+    polygon_mask,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -47,13 +56,20 @@ def observe(portrait: Portrait, fit: BodyFit) -> Observation:
     mouth = inner_lip_polygon(landmarks)
     # Lids and lips are read a little away from the openings, where lashes, teeth and shadow begin.
     openings = np.maximum(np.maximum(soft(right, 0.045 * unit), soft(left, 0.045 * unit)), soft(mouth, 0.02 * unit))
-    skin = np.clip(segmentation.skin, 0, 1)
+    strands = _strands_on_skin(portrait.image, segmentation.skin, segmentation.hair, landmarks, unit)
+    hair = np.clip(segmentation.hair + strands * segmentation.skin, 0, 1)
+    skin = np.clip(segmentation.skin * (1 - strands), 0, 1)
     skin = cv2.GaussianBlur(_shrunk(skin, 0.02 * unit), (0, 0), 0.015 * unit) * portrait.inside
     view = View(portrait.foreground, skin * (1 - openings), fit.camera, fit.posed())
+
+    def layer(mask: np.ndarray) -> np.ndarray:
+        """Without teeth finer than the grid that the shells are cut from."""
+        return cv2.GaussianBlur((mask * portrait.matte).astype(np.float32), (0, 0), 0.025 * unit)
+
     return Observation(
         view,
-        segmentation.hair * portrait.matte,
-        segmentation.garment * portrait.matte,
+        layer(hair),
+        layer(segmentation.garment),
         portrait.matte,
         (soft(left), soft(right)),
         soft(mouth),
@@ -61,8 +77,46 @@ def observe(portrait: Portrait, fit: BodyFit) -> Observation:
     )
 
 
-def _shrunk(mask: Float[np.ndarray, "H W"], pixels: float) -> Float[np.ndarray, "H W"]:
-    radius = max(1, round(pixels))
-    return cv2.erode(
-        mask.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+def _strands_on_skin(
+    image: Float[np.ndarray, "H W 3"],
+    skin: Float[np.ndarray, "H W"],
+    hair: Float[np.ndarray, "H W"],
+    landmarks: Float[np.ndarray, "478 2"],
+    unit: float,
+) -> Float[np.ndarray, "H W"]:
+    """Pixels in [0, 1] that the segmentation calls skin but that have the colour of the hair beside them.
+
+    Thin fringes are finer than the segmentation; painted on the forehead they would stay there without their hair.
+    """
+    near = cv2.GaussianBlur(cv2.dilate((hair > 0.5).astype(np.uint8), _disc(0.32 * unit)).astype(np.float32), (0, 0), 3)
+    lab = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2LAB)
+    surely_hair, surely_skin = hair > 0.9, (skin > 0.95) & (near < 0.01)
+    surely_skin[: int(landmarks[[105, 334], 1].min())] &= skin[: int(landmarks[[105, 334], 1].min())] > 0.99
+    if surely_hair.sum() < 500 or surely_skin.sum() < 500:
+        return np.zeros(skin.shape, np.float32)
+    spread = np.array([9.0, 5.0, 6.0])
+    to_skin = np.linalg.norm((lab - np.median(lab[surely_skin], 0)) / spread, axis=2)
+    # Hair is rarely one colour: its darker and its lighter half each have a say.
+    tones = lab[surely_hair]
+    order = tones[:, 0] > np.median(tones[:, 0])
+    to_hair = np.minimum(
+        np.linalg.norm((lab - np.median(tones[order], 0)) / spread, axis=2),
+        np.linalg.norm((lab - np.median(tones[~order], 0)) / spread, axis=2),
     )
+    like_hair = np.clip((to_skin - to_hair) / 1.5 + 0.3, 0, 1) * np.clip((to_skin - 1.2) / 1.0, 0, 1)
+    # Brows, eyes and what lies below them have such colours too.
+    features = np.zeros(skin.shape, np.uint8)
+    for ring in (RIGHT_BROW, LEFT_BROW, RIGHT_EYE, LEFT_EYE, OUTER_LIPS):
+        features |= polygon_mask(landmarks[list(ring)], len(skin), grow=0.10 * unit).astype(np.uint8)
+    rows = np.arange(len(skin))[:, None]
+    above = np.clip((landmarks[[33, 263], 1].mean() - rows) / (0.2 * unit), 0, 1)
+    return cv2.GaussianBlur((like_hair * near * above * (1 - features)).astype(np.float32), (0, 0), 0.01 * unit)
+
+
+def _disc(radius: float) -> np.ndarray:
+    r = max(1, round(radius))
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * r + 1, 2 * r + 1))
+
+
+def _shrunk(mask: Float[np.ndarray, "H W"], pixels: float) -> Float[np.ndarray, "H W"]:
+    return cv2.erode(mask.astype(np.float32), _disc(pixels))

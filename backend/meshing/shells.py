@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     Occupancy = Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]]
 
 # A shell starts this far outside bare skin, and this far below skin that it covers, so that nothing shines through.
-_BARE_MARGIN, _COVERED_INSET = 0.005, 0.003
-_COVER_THICKNESS = 0.005
+_BARE_MARGIN, _COVERED_INSET = 0.004, 0.003
+_COVER_THICKNESS = 0.0035
 _SOLID_BELOW, _FAR = -0.125, 0.1
 _SMALLEST_SHARE = 0.03
 
@@ -43,7 +43,7 @@ def standing_off(
     """How far along its normal each skin vertex is covered by matter of the field, metres (0 where bare)."""
     used = np.unique(faces)
     normals = vertex_normals(vertices, faces)[used]
-    steps = np.linspace(0.003, reach, 10)
+    steps = np.linspace(0.002, reach, 15)
     points = vertices[used, None] + steps[:, None] * normals[:, None]
     filled = occupancy(points.reshape(-1, 3)).reshape(len(used), -1) > 0.5
     covered = np.zeros(len(vertices))
@@ -71,7 +71,7 @@ def extract_shells(
     vertices = observation.view.vertices
     samples = SurfaceSamples.spread(vertices, outer_faces, 0.005)
     off = standing_off(occupancy, vertices, outer_faces)
-    needed = _COVER_THICKNESS * (1 + 0.6 * face_region)
+    needed = _COVER_THICKNESS * (1 + 0.25 * face_region)
     covered = smoothstep(
         0.4, 0.6, harmonic(outer_faces, np.ones(len(vertices)), (off > needed)[:, None] * 1.0, len(off))[:, 0]
     )

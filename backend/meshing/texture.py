@@ -73,8 +73,17 @@ def facing(view: View, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarr
     return (towards * normals).sum(1)
 
 
-def project_view(mesh: Mesh, view: View, occluders: Int[np.ndarray, "F 3"], size: int) -> Projection:
-    """Colour and trust of each texel of `mesh` as seen in `view`. `mesh.faces` index `view.vertices`."""
+def project_view(
+    mesh: Mesh,
+    view: View,
+    occluders: Int[np.ndarray, "F 3"],
+    size: int,
+    trust: Float[np.ndarray, " V"] | None = None,
+) -> Projection:
+    """Colour and weight of each texel of `mesh` as seen in `view`. `mesh.faces` index `view.vertices`.
+
+    `trust` in [0, 1] per vertex scales the weight.
+    """
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
     covered = buffers.face_index >= 0
     points = interpolate(buffers, mesh.faces, view.vertices)[covered].astype(np.float64)
@@ -84,11 +93,13 @@ def project_view(mesh: Mesh, view: View, occluders: Int[np.ndarray, "F 3"], size
     weight = smoothstep(_GRAZING, _FACING, cosine) * visibility(view, occluders, points)
     pixels = view.camera.project(points)
     weight = weight * sample_image(view.skin[..., None], pixels)[:, 0]
+    if trust is not None:
+        weight = weight * interpolate(buffers, mesh.faces, trust[:, None].astype(np.float32))[covered][:, 0]
     colour = np.zeros((*covered.shape, 3), np.float32)
-    trust = np.zeros(covered.shape, np.float32)
+    weights = np.zeros(covered.shape, np.float32)
     colour[covered] = sample_image(view.image, pixels)
-    trust[covered] = weight
-    return Projection(colour, trust)
+    weights[covered] = weight
+    return Projection(colour, weights)
 
 
 def vertex_tone(

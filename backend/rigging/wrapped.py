@@ -58,7 +58,7 @@ def head_geometry(
     model, topology = fit.model, fit.model.topology
     indices = topology.parts["skin"]
     faces = topology.faces[indices]
-    keep = ~((hidden[faces].min(1) > 0.5) | (cut[faces].max(1) < 0))
+    keep = ~((hidden[faces].min(1) > 0.5) | (cut[faces].min(1) < 0.004))
     indices, faces = indices[keep], faces[keep]
     used, local_uv = np.unique(topology.uv_faces[topology.parts["skin"]], return_inverse=True)
     uvs = face_focused_uvs(
@@ -266,10 +266,20 @@ def _skin_texture(
         # Below the hair the scalp takes its colour, so that a parting or a thin spot does not shine through.
         fixed["scalp"] = (extended(under_hair), hair_tone * 0.75)
     tone = vertex_tone(mesh, view, occluders, mirror, fixed)
-    projection = project_view(mesh, view, occluders, size)
+    projection = project_view(mesh, view, occluders, size, trust=extended(1 - 0.9 * folded_lids(fit)))
     no_borrow = extended(np.clip(lining + regions["scalp"], 0, 1))
     texture = compose_texture(mesh, tone, projection, mirror, no_borrow, size)
     return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def folded_lids(fit: BodyFit) -> Float[np.ndarray, " V"]:
+    """Skin in [0, 1] that an open eye hides or shows only as a narrow strip: what moves when it closes.
+
+    The picture of that strip, stretched over the closed lid, would be a smear of lashes.
+    """
+    keys = fit.model.arkit_offsets(fit.identity)
+    travel = sum(np.linalg.norm(keys[f"eyeBlink{side}"], axis=1) for side in ("Left", "Right"))
+    return smoothstep(0.0025, 0.006, travel)
 
 
 def _covered_by(points: Float[np.ndarray, "V 3"], shells: list[Shell], within: float = 0.02) -> Float[np.ndarray, " V"]:

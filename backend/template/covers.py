@@ -92,7 +92,7 @@ def measure_cover(
     turned = smoothstep(0.5, -0.1, cosine)
     depth = float(np.median(camera.to_camera(vertices[used])[:, 2]))
     to_border = sample_nearest(signed_mask_distance(mask), pixels, 0.0) * depth / camera.intrinsics[0, 0]
-    low = np.minimum(prior.facing_limit, 0.003 + 0.5 * np.maximum(to_border, 0))
+    low = np.minimum(prior.facing_limit, 0.006 + 0.4 * np.maximum(to_border, 0))
     limit = low * (1 - turned) + _MAX_THICKNESS * turned
     height = np.clip(height, 0, np.minimum(limit, np.maximum(outline, prior.least) + 0.002))
     thickness = height * smoothstep(0.35, 0.75, coverage)
@@ -169,4 +169,5 @@ def carve(
         in_front, sample_nearest(class_distance, pixels, 0.0), sample_nearest(person_distance, pixels, 0.0)
     )
     inside_picture = sample_nearest(known.astype(np.float32), pixels, 0.0) > 0.5
-    return np.where(inside_picture, allowed * metres_per_pixel, 1.0)
+    # Meshing and smoothing shave thin edges off by about as much as this gives back.
+    return np.where(inside_picture, allowed * metres_per_pixel + 0.0015, 1.0)
