@@ -118,21 +118,16 @@ def generate(request: AvatarRequest, out: Path, progress: Progress = lambda stag
 
     stages.begin("export")
     quality_figures = {**figures(avatar, fit, observation), "warnings": list(portrait.warnings)}
-    stages.advance(0.1)
+    reports: list[AvatarReport] = []
 
-    def finish() -> dict[str, Any]:
+    def make_report() -> dict[str, Any]:
         stages.end()
-        report = AvatarReport(
-            request, _versions(), round(time.perf_counter() - started, 3), tuple(stages.reports), quality_figures
-        )
-        nonlocal_report.append(report)
-        return report.to_json()
+        total = round(time.perf_counter() - started, 3)
+        reports.append(AvatarReport(request, _versions(), total, tuple(stages.reports), quality_figures))
+        return reports[0].to_json()
 
-    nonlocal_report: list[AvatarReport] = []
-    write_avatar_folder(
-        avatar, out, triplane=field, report=finish, frames=quality.turntable_frames, progress=stages.advance
-    )
-    return nonlocal_report[0]
+    write_avatar_folder(out, avatar, make_report=make_report, more_files={"triplane.safetensors": field.save})
+    return reports[0]
 
 
 def _template_field(
@@ -205,8 +200,18 @@ def _require_engine(request: AvatarRequest) -> None:
 
 
 def figures(avatar: RiggedAvatar, fit: BodyFit, observation: Observation) -> dict[str, Any]:
-    """Quality figures of the report."""
+    """Quality figures of the report. `face_psnr` compares the avatar, posed and seen as in the portrait, with it."""
+    from backend.body_model.fitting import gaze_rotation
+    from backend.meshing.renderer import render
+    from backend.rigging.pose import pose_avatar
+
+    expression = {p.name: float(v) for p, v in zip(fit.model.expression_parameters, fit.expression, strict=True)}
+    turned = {"LeftEye": gaze_rotation(fit.gaze[0]), "RightEye": gaze_rotation(fit.gaze[1])}
+    posed = pose_avatar(avatar, expression, turned)
+    drawn = render(avatar.parts, fit.camera, vertices=posed, supersample=1, lighting="unlit")[..., :3]
+    error = ((drawn - observation.view.image)[observation.face] ** 2).mean()
     return {
+        "face_psnr": round(float(-10 * np.log10(max(error, 1e-10))), 2),
         "faces": int(sum(len(part.mesh.faces) for part in avatar.parts)),
         "parts": [part.name for part in avatar.parts],
         "median_landmark_error": round(fit.median_landmark_error, 5),

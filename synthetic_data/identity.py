@@ -191,7 +191,11 @@ def sample_identity(
     irises = ((0.10, 0.045, 0.02), (0.16, 0.09, 0.04), (0.10, 0.17, 0.26), (0.12, 0.19, 0.11), (0.17, 0.19, 0.20))
     weights = np.array([0.7, 0.3, 0, 0, 0]) if dark > 0.45 else np.array([0.3, 0.2, 0.25, 0.15, 0.1])
     iris = np.array(irises[rng.choice(5, p=weights)]) * rng.uniform(0.8, 1.25)
-    eyes = EyeSpec((float(iris[0]), float(iris[1]), float(iris[2])), float(rng.uniform(0.28, 0.42)), int(rng.integers(1 << 31)))
+    eyes = EyeSpec(
+        iris=(float(iris[0]), float(iris[1]), float(iris[2])),
+        pupil=float(rng.uniform(0.28, 0.42)),
+        noise_seed=int(rng.integers(1 << 31)),
+    )
 
     rng = stream(seed, index, "hair")
     family = str(rng.choice(hair_families))
@@ -228,7 +232,7 @@ def _pair_key(name: str) -> str:
 
 
 def _sample_shape(parameters: tuple[Parameter, ...], rng: np.random.Generator) -> list[float]:
-    """Draws from the prior: pairs share most of their deviate, sexes are bimodal, ancestries sum to one, adults only."""
+    """Adults from the prior: pairs share most of their deviate, sexes are bimodal, ancestries sum to one."""
     shared: dict[str, float] = {}
     ancestry = rng.dirichlet([0.7, 0.7, 0.7])
     male = rng.random() < 0.5

@@ -92,7 +92,9 @@ def observe(model: BodyModel, seed: int, count: int, threads: int | None = None)
     names = [p.name for p in model.expression_parameters]
     with _face_mesh() as face_mesh:
         for index in range(count):
-            person = sample_identity(model, seed, index, expression_gain=0.5, gaze_degrees=3, hair_families=("bald", "buzz"))
+            person = sample_identity(
+                model, seed, index, expression_gain=0.5, gaze_degrees=3, hair_families=("bald", "buzz")
+            )
             rng = np.random.default_rng([seed, index])
             jaw_open = np.zeros(len(names))
             jaw_open[names.index("jawOpen")] = rng.uniform(0.3, 0.5)
@@ -175,10 +177,8 @@ _EDGE_LANDMARKS = frozenset(UPPER_INNER_LIP + LOWER_INNER_LIP + UPPER_LID + LOWE
 """Landmarks on a rim, where the surface turns away and a ray may just miss it."""
 
 
-def template_hits(
-    model: BodyModel, rules: SurfaceRules, observation: Observation
-) -> tuple[Float[np.ndarray, "L 3"], Int[np.ndarray, " L"]]:
-    """Place of every landmark on the template (NaN: not seen well enough) and its triangle (-1)."""
+def template_hits(model: BodyModel, rules: SurfaceRules, observation: Observation) -> Float[np.ndarray, "L 3"]:
+    """Place of every landmark on the template; NaN where it is not seen well enough."""
     spec, camera = observation.spec, observation.camera
     vertices = spec.vertices(model)
     faces = model.topology.faces
@@ -192,7 +192,7 @@ def template_hits(
     metres_per_pixel = camera.to_camera(vertices)[:, 2].mean() / camera.intrinsics[0, 0]
     mouth_open = observation.mouth_open(model) > 0.2
 
-    places, triangles = np.full((COUNT, 3), np.nan), np.full(COUNT, -1)
+    places = np.full((COUNT, 3), np.nan)
     for landmark in range(468):
         if landmark in UPPER_INNER_LIP + LOWER_INNER_LIP and not mouth_open:
             continue
@@ -210,9 +210,9 @@ def template_hits(
             face, weights = candidates[best], choices[best]
         else:
             continue
-        places[landmark], triangles[landmark] = weights @ model.template[faces[face]], face
-    _add_irises(model, spec, camera.centre, rays, vertices, places, triangles)
-    return places, triangles
+        places[landmark] = weights @ model.template[faces[face]]
+    _add_irises(model, spec, camera.centre, rays, vertices, places)
+    return places
 
 
 def _add_irises(
@@ -222,9 +222,8 @@ def _add_irises(
     rays: np.ndarray,
     vertices: np.ndarray,
     places: np.ndarray,
-    triangles: np.ndarray,
 ) -> None:
-    """Iris landmarks on the eyeballs with the gaze taken out, written into `places` and `triangles`."""
+    """Iris landmarks on the eyeballs with the gaze taken out, written into `places`."""
     topology = model.topology
     for first, part, sphere, rest in zip(
         (473, 468),
@@ -246,13 +245,12 @@ def _add_irises(
             weights, distance = closest_on_triangles(ahead, model.template[topology.faces[indices]])
             best = int(distance.argmin())
             places[landmark] = weights[best] @ model.template[topology.faces[indices[best]]]
-            triangles[landmark] = indices[best]
 
 
 def estimate(model: BodyModel, observations: list[Observation]) -> LandmarkMap:
     """The robust mean place of every landmark, mirrored landmarks measured together."""
     rules = SurfaceRules(model)
-    places, triangles = (np.stack(v) for v in zip(*(template_hits(model, rules, o) for o in observations), strict=True))
+    places = np.stack([template_hits(model, rules, o) for o in observations])
     mirror = _mirror_map(np.array([_median(places[:, k]) for k in range(COUNT)]))
     face, barycentric, scatter = np.zeros(COUNT, int), np.zeros((COUNT, 3)), np.zeros(COUNT)
     faces = model.topology.faces

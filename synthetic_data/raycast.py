@@ -60,7 +60,7 @@ def first_hits(
 def closest_on_triangles(
     point: Float[np.ndarray, " d"], corners: Float[np.ndarray, "F 3 d"]
 ) -> tuple[Float[np.ndarray, "F 3"], Float[np.ndarray, " F"]]:
-    """Barycentric coordinates of the point of each triangle that is closest to `point`, and its distance; d is 2 or 3."""
+    """Barycentric coordinates of each triangle's closest point to `point`, and its distance; d is 2 or 3."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     candidates = [_inside(point, a, b - a, c - a)]
     for i, j in ((0, 1), (1, 2), (2, 0)):

@@ -35,7 +35,12 @@ def main() -> None:
 
     model = load_anny()
     spec = sample_identity(
-        model, arguments.seed, arguments.index, expression_gain=0.0, gaze_degrees=0.0, hair_families=tuple(arguments.hair)
+        model,
+        arguments.seed,
+        arguments.index,
+        expression_gain=0.0,
+        gaze_degrees=0.0,
+        hair_families=tuple(arguments.hair),
     )
     cameras = orbit_rig(arguments.size, arguments.views) + held_out_rig(arguments.size, arguments.held_out)
     views = render_identity(spec, cameras, model=model, samples=arguments.samples, threads=arguments.threads)

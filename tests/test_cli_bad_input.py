@@ -336,11 +336,6 @@ def cartoon(path: Path) -> None:
     picture.save(path)
 
 
-@portrait(NO_FACE, ErrorCode.FACE_TURNED_AWAY)
-def upside_down(path: Path) -> None:
-    Image.open(ASTRONAUT).rotate(180).save(path)
-
-
 @portrait(NO_FACE, ErrorCode.FACE_TOO_SMALL)
 def face_of_a_few_pixels(path: Path) -> None:
     picture = Image.new("RGB", (1500, 1500), "grey")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backend.api import ErrorCode
 from backend.body_model.base import BodyModel
+from backend.body_model.landmarks import LandmarkMap
 from backend.errors import MaquetteError
 
 BODY_MODELS = ("anny", "flame", "smplx", "bilinear")
@@ -41,3 +42,14 @@ def load_body_model(name: str, path: Path | str | None = None) -> BodyModel:
         f"There is no body model {name!r}: choose one of {', '.join(BODY_MODELS)}.",
         stage="body_model",
     )
+
+
+def landmark_map(model: BodyModel) -> LandmarkMap:
+    """Where MediaPipe's landmarks lie on `model`: measured for Anny, carried over from Anny for the others."""
+    if model.name == "anny":
+        return LandmarkMap.load("anny", model.topology.faces)
+    from backend.body_model.carry import transferred_landmarks
+    from backend.body_model.linear import LinearHead
+
+    assert isinstance(model, LinearHead)
+    return transferred_landmarks(model)

@@ -16,6 +16,7 @@ from backend.portrait.face_regions import (
     RIGHT_BROW,
     RIGHT_EYE,
     eye_polygons,
+    face_mask,
     inner_lip_polygon,
     polygon_mask,
 )
@@ -32,7 +33,7 @@ class Observation:
     """A `view` of the posed body with soft masks in [0, 1] over its pixels.
 
     `hair` includes headwear; `person` is the matte; `openings` are the visible eyeballs, left and right;
-    `mouth` is what shows between the lips; `known` is false outside the picture.
+    `mouth` is what shows between the lips; `known` is false outside the picture; `face` is the face oval.
     """
 
     view: View
@@ -42,6 +43,7 @@ class Observation:
     openings: tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]
     mouth: Float[np.ndarray, "H W"]
     known: Bool[np.ndarray, "H W"]
+    face: Bool[np.ndarray, "H W"]
 
 
 def observe(portrait: Portrait, fit: BodyFit) -> Observation:
@@ -74,6 +76,7 @@ def observe(portrait: Portrait, fit: BodyFit) -> Observation:
         (soft(left), soft(right)),
         soft(mouth),
         portrait.inside,
+        face_mask(landmarks, size),
     )
 
 

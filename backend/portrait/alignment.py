@@ -66,12 +66,25 @@ def warp(image: np.ndarray, matrix: Float[np.ndarray, "3 3"], size: int) -> np.n
     Beyond the picture its border pixels are repeated, so that no dark edge leaks in; see `inside_mask`.
     """
     scale = scale_of(matrix)
+    image, matrix = _needed_part(image, matrix, size)
     if scale < 1:
         sigma = 0.5 * np.sqrt(1 / scale**2 - 1)
         image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     interpolation = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
     warped = cv2.warpAffine(image, _centred(matrix), (size, size), flags=interpolation, borderMode=cv2.BORDER_REPLICATE)
     return warped if warped.dtype == np.uint8 else warped.clip(0, 1)
+
+
+def _needed_part(image: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the picture that the crop shows, with room for filters, and the transform from there."""
+    corners = transform_points(np.linalg.inv(matrix), np.array([[0, 0], [size, 0], [0, size], [size, size]], float))
+    margin = 4 + 4 / scale_of(matrix)
+    width, height = image.shape[1], image.shape[0]
+    low = np.clip(np.floor(corners.min(0) - margin), 0, [width - 1, height - 1]).astype(int)
+    high = np.clip(np.ceil(corners.max(0) + margin), low + 1, [width, height]).astype(int)
+    moved = matrix.copy()
+    moved[:2, 2] += matrix[:2, :2] @ low
+    return np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), moved
 
 
 def inside_mask(height: int, width: int, matrix: Float[np.ndarray, "3 3"], size: int) -> Bool[np.ndarray, "S S"]:

@@ -111,7 +111,7 @@ def _find(image: np.ndarray, models: MediaPipeModels) -> Face | None:
         # Neighbours that the picture's border cuts off come after whole faces, however large.
         found.sort(key=lambda pair: (_part_inside(pair[1], image) < WHOLE_FACE, -_extent(pair[1])[1]))
         for box, mesh in found:
-            points = _steady_mesh(image, mesh, models)
+            points = _steady_mesh(image, _upright_mesh(image, mesh, models), models)
             if points is not None:
                 landmarks, depth = points[:, :2], points[:, 2]
                 others = tuple(b for b in sure if b is not box)
@@ -193,6 +193,19 @@ def _first_mesh(image: np.ndarray, box: FaceBox, models: MediaPipeModels) -> np.
     """478 × (x, y, relative depth) in picture pixels, if the box holds a face."""
     points = _mesh_in(image, box.centre, 2.2 * box.width, box.roll, models)
     return points if points is not None and _same_face(points, box) else None
+
+
+def _upright_mesh(image: np.ndarray, first: np.ndarray, models: MediaPipeModels) -> np.ndarray:
+    """The mesh, turned over where the networks saw a face in an upside-down one: the surer way up is the right one."""
+    middle, extent = _extent(first)
+    views = []
+    for roll in (_roll(first), _roll(first) + np.pi):
+        view = warp(image, similarity(middle, roll, _MESH_SIZE / (2.2 * extent), _MESH_SIZE), _MESH_SIZE)
+        scores = [box.score for box in models.faces(view) if abs(box.roll) < np.pi / 4]
+        views.append((max(scores, default=0.0), roll))
+    (upright, _), (over, roll) = views
+    turned = _mesh_in(image, middle, 2 * extent, roll, models) if over > upright else None
+    return first if turned is None else turned
 
 
 def _steady_mesh(image: np.ndarray, first: np.ndarray, models: MediaPipeModels) -> np.ndarray | None:

@@ -6,6 +6,7 @@ Sizes are judged from the file's header before a pixel is decoded, so a decompre
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 import zlib
@@ -183,6 +184,7 @@ def _decode_deep_tiff(data: bytes, path: Path, max_side: int) -> np.ndarray:
     """TIFF kinds that Pillow does not know, 16-bit and float colour above all."""
     import tifffile
 
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its findings become our sentences
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[0]

@@ -13,6 +13,7 @@ from backend.api import ErrorCode
 from backend.errors import MaquetteError
 from backend.portrait import alignment, matting
 from backend.portrait.detection import WHOLE_FACE, Face, detect_face
+from backend.portrait.eyewear import glasses_probability
 from backend.portrait.loading import load_image
 from backend.portrait.mediapipe_models import MediaPipeModels
 from backend.portrait.segmentation import Segmentation, segment
@@ -32,7 +33,8 @@ class Portrait:
     taken out of the soft edge, to be composited with `matte`. `depth` is relative, in crop pixels, negative towards
     the viewer. `inside` is false where the crop reaches beyond the source picture; there the border pixels are
     repeated and the matte is zero. `yaw` in degrees is positive towards the person's left. `source` is the whole
-    picture (straight RGB, at most 2048 pixels long), for detail finer than the crop.
+    picture (straight RGB, at most 2048 pixels long), for detail finer than the crop. `sharpness` is 1 when the source
+    shows the face as finely as usual avatars need; `glasses` is the probability that the person wears any.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Portrait:
     crop_to_source: Float[np.ndarray, "3 3"]
     source: Float[np.ndarray, "H W 3"]
     sharpness: float
+    glasses: float
     warnings: tuple[str, ...] = ()
 
     @property
@@ -100,6 +103,7 @@ def _load(path: Path, size: int, models: MediaPipeModels) -> Portrait:
     matte = matting.refine_matte(image, 1 - segmentation.probabilities[..., 0], band=0.014 * size)
     if cut_out is not None:
         matte = np.minimum(matte, cut_out) if neighbours else cut_out
+    glasses = glasses_probability(image, landmarks)
     matte = np.where(inside, matte, 0).astype(np.float32)
     return Portrait(
         path=path,
@@ -114,7 +118,8 @@ def _load(path: Path, size: int, models: MediaPipeModels) -> Portrait:
         crop_to_source=np.linalg.inv(matrix),
         source=source,
         sharpness=_sharpness(face),
-        warnings=tuple(_warnings(face, source)),
+        glasses=glasses,
+        warnings=tuple(_warnings(face, source, glasses)),
     )
 
 
@@ -123,7 +128,7 @@ def _sharpness(face: Face) -> float:
     return face.pupil_distance / 100
 
 
-def _warnings(face: Face, source: np.ndarray) -> list[str]:
+def _warnings(face: Face, source: np.ndarray, glasses: float) -> list[str]:
     height, width = source.shape[:2]
     warnings = []
     if face.others:
@@ -136,6 +141,8 @@ def _warnings(face: Face, source: np.ndarray) -> list[str]:
         warnings.append("The picture's border cuts the face off; the missing part is guessed.")
     if face.pupil_distance < 48:
         warnings.append("The face is small in the picture; a closer or larger one gives a finer avatar.")
+    if glasses > 0.5:
+        warnings.append("The person seems to wear glasses; a picture without them gives a better face.")
     if abs(face.yaw) > 35:
         warnings.append("The head is turned far; a frontal picture gives a better likeness.")
     return warnings

@@ -57,7 +57,9 @@ class ValueNoise:
     def __init__(self, seed: int) -> None:
         self._grid = np.random.default_rng(seed).random((32, 32, 32)).astype(np.float32)
 
-    def __call__(self, points: Float[np.ndarray, "*n 3"], frequency: float, octaves: int = 3) -> Float[np.ndarray, "*n"]:
+    def __call__(
+        self, points: Float[np.ndarray, "*n 3"], frequency: float, octaves: int = 3
+    ) -> Float[np.ndarray, "*n"]:
         """`frequency` in cycles per metre of the first octave; each further one has half the weight."""
         total, weight, amplitude = np.zeros(points.shape[:-1]), 0.0, 1.0
         for octave in range(octaves):

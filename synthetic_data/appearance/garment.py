@@ -65,6 +65,7 @@ def clip(patch: Patch, values: Float[np.ndarray, " V"]) -> Patch:
     attributes = {name: [array] for name, array in patch.attributes.items()}
     uvs = []
     cuts: dict[tuple[int, int], int] = {}
+    growing = [(patch.vertices, vertices)] + [(patch.attributes[name], attributes[name]) for name in attributes]
     size = len(patch.vertices)
 
     def cut(i: int, j: int) -> tuple[int, float]:
@@ -72,7 +73,7 @@ def clip(patch: Patch, values: Float[np.ndarray, " V"]) -> Patch:
         t = values[key[0]] / (values[key[0]] - values[key[1]])
         if key not in cuts:
             cuts[key] = size + len(cuts)
-            for array, parts in ((patch.vertices, vertices), *((patch.attributes[n], attributes[n]) for n in attributes)):
+            for array, parts in growing:
                 parts.append((array[key[0]] + t * (array[key[1]] - array[key[0]]))[None])
         return cuts[key], float(t if i == key[0] else 1 - t)
 

@@ -140,7 +140,8 @@ def _initial(
     length = np.where(fringe, np.clip(z - 0.045, 0.02, 0.09) * 1.15, length)
     side = np.sign(x - hair.parting + 1e-6)[:, None] * across
     parting = smoothstep(0.06, 0.02, y)[:, None]  # closes at the crown
-    parted = (0.3 + 0.4 * hair.volume) * normal + side * (0.8 * top * parting + 0.02) - forwards * (0.35 * top + 0.5 * front)
+    parted = (0.3 + 0.4 * hair.volume) * normal + side * (0.8 * top * parting + 0.02)
+    parted = parted - forwards * (0.35 * top + 0.5 * front)
     hanging = 0.5 * normal + 0.8 * forwards + 6 * x[:, None] * across
     return length, np.where(fringe[:, None], hanging, parted), fringe
 

@@ -49,7 +49,8 @@ def paint_skin(skin: SkinSpec, hair: HairSpec, model: BodyModel, size: int = 102
         melanin += atlas.regions["scalp"] * pigment * (0.9 if hair.family == "buzz" else 0.5)
     melanin += skin.stubble * beard_mask(p) * (1 - lips) * (0.25 + 0.4 * hair.melanin) * (0.6 + 0.8 * fine)
 
-    absorbed = np.clip(melanin, 0.03, 4)[..., None] * _MELANIN + np.clip(haemoglobin, 0.03, 2.5)[..., None] * _HAEMOGLOBIN
+    absorbed = np.clip(melanin, 0.03, 4)[..., None] * _MELANIN
+    absorbed = absorbed + np.clip(haemoglobin, 0.03, 2.5)[..., None] * _HAEMOGLOBIN
     return np.concatenate([_BASE * np.exp(-absorbed), np.clip(lips + mouth, 0, 1)[..., None]], -1).astype(np.float32)
 
 
@@ -70,7 +71,7 @@ def beard_mask(template: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
     """Where a beard grows, 0 to 1: jaw, chin and upper lip (the lips themselves not excluded)."""
     x, y, z = np.moveaxis(template, -1, 0)
     angle = np.degrees(np.arctan2(np.abs(x), -y))
-    top = np.interp(angle, [0, 14, 20, 30, 45, 60, 70, 80], [-0.024, -0.024, -0.028, -0.032, -0.027, -0.014, 0.003, 0.014])
+    top = np.interp(angle, [0, 14, 30, 45, 60, 70, 80], [-0.024, -0.024, -0.032, -0.027, -0.014, 0.003, 0.014])
     bottom = np.interp(y, [-0.10, -0.07, -0.04, -0.01, 0.015], [-0.100, -0.104, -0.106, -0.085, -0.030])
     return smoothstep(-0.004, 0.004, top - z) * smoothstep(-0.006, 0.006, z - bottom) * smoothstep(88, 80, angle)
 

@@ -80,7 +80,8 @@ def grow_brows(model: BodyModel, vertices: Float[np.ndarray, "V 3"], hair: HairS
     direction -= roots.normals * ((direction * roots.normals).sum(1, keepdims=True) - 0.16)
     length = (0.0055 + 0.0025 * np.sin(np.pi * along)) * rng.uniform(0.7, 1.1, (count, 1))
     steps = np.linspace(0, 1, 4)[None, :, None]
-    points = roots.positions[:, None] - 0.0005 * roots.normals[:, None] + unit(direction)[:, None] * steps * length[:, None]
+    start = roots.positions - 0.0005 * roots.normals
+    points = start[:, None] + unit(direction)[:, None] * steps * length[:, None]
     return Strands(points, np.linspace(1, 0.35, 4) * 8.5e-5)
 
 
