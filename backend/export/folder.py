@@ -56,14 +56,15 @@ def write_avatar_folder(
     Raises:
         MaquetteError: OUTPUT_NOT_WRITABLE or DISK_FULL; `directory` is as it was then.
     """
+    more_files = more_files or {}
+    if unknown := sorted(set(more_files) - set(AVATAR_FILES)):
+        raise ValueError(f"{unknown} are no files of an avatar folder, so a later run would refuse to replace it.")
     with staged_folder(directory) as aside:
         (aside / "avatar.glb").write_bytes(glb_bytes(avatar))
         (aside / "avatar.npz").write_bytes(npz_bytes(avatar))
         (aside / "preview.png").write_bytes(preview_png(avatar))
         (aside / "turntable.gif").write_bytes(turntable_gif(avatar))
-        for name, write in (more_files or {}).items():
-            if name not in AVATAR_FILES:
-                raise ValueError(f"{name} is no file of an avatar folder, so a later run would refuse to replace it.")
+        for name, write in more_files.items():
             write(aside / name)
         report = json.dumps(make_report(), indent=2, ensure_ascii=False) + "\n"
         (aside / "report.json").write_text(report, encoding="utf-8")

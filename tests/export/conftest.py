@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backend.export.preview import preview_png, turntable_gif
 from backend.meshing.mesh import Mesh
 from backend.rigging.avatar import ARKIT_SHAPES, AvatarPart, Material, RiggedAvatar, Skeleton
 
@@ -123,6 +124,16 @@ def build_avatar(rings: int = 24, columns: int = 40, texture_size: int = 256) ->
 @pytest.fixture(scope="session")
 def avatar() -> RiggedAvatar:
     return build_avatar()
+
+
+@pytest.fixture(scope="session")
+def preview(avatar: RiggedAvatar) -> bytes:
+    return preview_png(avatar)
+
+
+@pytest.fixture(scope="session")
+def turntable(avatar: RiggedAvatar) -> bytes:
+    return turntable_gif(avatar)
 
 
 @pytest.fixture(scope="session")
