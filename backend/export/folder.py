@@ -43,6 +43,7 @@ def write_avatar_folder(
     *,
     make_report: Callable[[], dict[str, Any]],
     more_files: Mapping[str, Callable[[Path], None]] | None = None,
+    turntable_frames: int = 24,
 ) -> None:
     """Write the whole avatar folder; until the last moment `directory` is as it was.
 
@@ -52,6 +53,7 @@ def write_avatar_folder(
         make_report: called when all else is written, for what goes into ``report.json``, so that it can hold the cost
             of writing too.
         more_files: further files of `AVATAR_FILES`, by name, each with the function that writes it to a path.
+        turntable_frames: pictures in the turntable; it takes most of the time.
 
     Raises:
         MaquetteError: OUTPUT_NOT_WRITABLE or DISK_FULL; `directory` is as it was then.
@@ -63,7 +65,7 @@ def write_avatar_folder(
         (aside / "avatar.glb").write_bytes(glb_bytes(avatar))
         (aside / "avatar.npz").write_bytes(npz_bytes(avatar))
         (aside / "preview.png").write_bytes(preview_png(avatar))
-        (aside / "turntable.gif").write_bytes(turntable_gif(avatar))
+        (aside / "turntable.gif").write_bytes(turntable_gif(avatar, frame_count=turntable_frames))
         for name, write in more_files.items():
             write(aside / name)
         report = json.dumps(make_report(), indent=2, ensure_ascii=False) + "\n"
