@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _FIELD_OF_VIEW = 20.0  # degrees; that of a portrait lens
 _PREVIEW_SIZE, _PREVIEW_AZIMUTH, _ELEVATION = 1024, 28.0, 5.0
+_COLLAR = -0.17  # metres, in the head frame: what lies lower is not framed
 _TURNTABLE_SIZE, _TURN_MILLISECONDS = 384, 2400
 
 
@@ -80,10 +81,14 @@ def turntable_gif(avatar: RiggedAvatar, *, frame_count: int = 24) -> bytes:
 
 
 def framing_camera(avatar: RiggedAvatar, azimuth_degrees: float, *, size: int) -> Camera:
-    """A camera that sees the whole avatar from any side at the same distance, a little from above."""
+    """A camera that sees head and neck from any side at the same distance, a little from above.
+
+    Shoulders run out of the picture, as in a portrait: wide ones would leave little room for the face.
+    """
     points = np.concatenate([part.mesh.vertices[part.mesh.faces.ravel()] for part in avatar.parts])
+    points = points[points[:, 2] > _COLLAR] if (points[:, 2] > _COLLAR).any() else points
     centre = (points.min(0) + points.max(0)) / 2
-    # The upright cylinder that the avatar fills as it turns must fit, its front edge included.
+    # The upright cylinder that the head fills as it turns must fit, its front edge included.
     radius = np.linalg.norm((points - centre)[:, :2], axis=1).max()
     half_height = np.abs(points - centre)[:, 2].max() + radius * np.sin(np.radians(_ELEVATION))
     half_angle = np.radians(_FIELD_OF_VIEW / 2)
