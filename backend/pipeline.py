@@ -1,6 +1,6 @@
 """The recipe: portrait, fit, field, mesh, texture, rig, files. Each stage knows only what it is given.
 
-    portrait ─► Portrait ─► BodyFit ─► TriPlane ─► shells and wrap ─► RiggedAvatar ─► avatar folder
+portrait ─► Portrait ─► BodyFit ─► TriPlane ─► shells and wrap ─► RiggedAvatar ─► avatar folder
 """
 
 from __future__ import annotations
@@ -161,9 +161,9 @@ def _avatar_from_field(
 ) -> RiggedAvatar:
     from backend.meshing.shells import extract_shells, standing_off
     from backend.meshing.wrap import wrap_offsets
-    from backend.rigging.wrapped import TextureSizes, build_wrapped
+    from backend.rigging.wrapped import TextureSizes, build_wrapped, covered_by
     from backend.template.engine import outer_faces
-    from backend.template.volume import bust_inside
+    from backend.template.volume import bust_inside, onto_cut
 
     model, topology = fit.model, fit.model.topology
     occupancy = occupancy_of(field)
@@ -176,9 +176,11 @@ def _avatar_from_field(
     soft = np.clip(2 * sum(topology.regions[r] for r in ("eyelids", "lips", "mouth_interior", "ears")), 0, 1)
     offsets = wrap_offsets(occupancy, posed, faces, 1 - soft)
     off = standing_off(occupancy, posed, faces)
-    has_garment = any(shell.name == "garment" for shell in shells)
-    hidden = ((off > 0.006) & (model.template[:, 2] < -0.12)) * float(has_garment)
+    garment = [shell for shell in shells if shell.name == "garment"]
+    deep = np.maximum(off > 0.006, covered_by(posed, garment, 0.02) * (model.template[:, 2] < -0.15))
+    hidden = deep * (model.template[:, 2] < -0.12) * float(bool(garment))
     cut = bust_inside(posed, field.half_size)
+    offsets += onto_cut(posed + offsets, field.half_size)
     stages.begin("texture")
     sizes = TextureSizes(quality.skin_texture, quality.shell_texture)
     return build_wrapped(fit, observation, shells, offsets, hidden, cut, sizes, generator, stages.advance)

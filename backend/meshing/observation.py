@@ -106,6 +106,11 @@ def _strands_on_skin(
         features |= polygon_mask(landmarks[list(ring)], len(skin), grow=0.10 * unit).astype(np.uint8)
     rows = np.arange(len(skin))[:, None]
     above = np.clip((landmarks[[33, 263], 1].mean() - rows) / (0.2 * unit), 0, 1)
+    # Beside the face, strands also hang lower, down to the height of the nose.
+    columns = np.arange(skin.shape[1])[None]
+    low, high = landmarks[[33, 263], 0].min() - 0.25 * unit, landmarks[[33, 263], 0].max() + 0.25 * unit
+    beside = np.clip(np.maximum(low - columns, columns - high) / (0.1 * unit), 0, 1)
+    above = np.maximum(above, beside * np.clip((landmarks[2, 1] - rows) / (0.2 * unit), 0, 1))
     return cv2.GaussianBlur((like_hair * near * above * (1 - features)).astype(np.float32), (0, 0), 0.01 * unit)
 
 

@@ -25,6 +25,7 @@ def bake_shell(
     name: str,
     size: int,
     generator: np.random.Generator,
+    thickness: float,
 ) -> UInt8[np.ndarray, "S S 3"]:
     """Texture of a shell.
 
@@ -33,8 +34,9 @@ def bake_shell(
         mask: soft mask of the pixels that show this shell.
         occluders: every triangle that can hide it.
         name: ``"hair"`` adds strands where the picture shows nothing, ``"garment"`` a fine weave.
+        thickness: typical height of the shell over the skin, metres.
     """
-    seen_view = View(view.image, np.clip(mask * 2 - 1, 0, 1), view.camera, view.vertices)
+    seen_view = View(view.image, np.clip((mask - 0.6) / 0.3, 0, 1), view.camera, view.vertices)
     projection = project_view(mesh, seen_view, occluders, size)
     tone = _tone(mesh, seen_view, occluders, mask)
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
@@ -42,7 +44,12 @@ def bake_shell(
     base = interpolate(buffers, mesh.faces, tone.astype(np.float32))
     points = interpolate(buffers, mesh.faces, view.vertices.astype(np.float32))[covered]
     contrast = _contrast(view.image, mask)
-    pattern = strands(points, generator) if name == "hair" else 0.35 * weave(points, generator)
+    if name == "hair":
+        # Short hair shows ends, not lengths.
+        length = smoothstep(0.008, 0.022, np.array(thickness))
+        pattern = length * strands(points, generator) + (1 - length) * stubble(points, generator)
+    else:
+        pattern = 0.35 * weave(points, generator)
     filled = base.copy()
     filled[covered] *= 1 + contrast * pattern[:, None]
     trust = ndimage.gaussian_filter(projection.weight, size / 340)
@@ -59,7 +66,7 @@ def _tone(
 
     used = np.unique(mesh.faces)
     sigma = 0.008 * view.camera.intrinsics[0, 0] / view.camera.to_camera(view.vertices[used]).mean(0)[2]
-    solid = np.clip(mask * 2 - 1, 0, 1)
+    solid = np.clip((mask - 0.6) / 0.3, 0, 1)
     total = ndimage.gaussian_filter(solid, sigma)
     smooth = np.stack([ndimage.gaussian_filter(view.image[..., c] * solid, sigma) for c in range(3)], -1)
     smooth /= np.maximum(total, 1e-4)[..., None]
@@ -98,6 +105,13 @@ def strands(points: Float[np.ndarray, "n 3"], generator: np.random.Generator) ->
     return _streaks(np.stack([around + wave, down], 1), (60.0, 2.5), generator) + 0.6 * _streaks(
         np.stack([around + wave, down], 1), (190.0, 5.0), generator
     )
+
+
+def stubble(points: Float[np.ndarray, "n 3"], generator: np.random.Generator) -> Float[np.ndarray, " n"]:
+    """Fine grain of cropped hair, the same in all directions."""
+    a = np.stack([points[:, 0] + 0.7 * points[:, 1], points[:, 2] - 0.4 * points[:, 1]], 1)
+    b = np.stack([points[:, 1] - 0.6 * points[:, 0], points[:, 2] + 0.5 * points[:, 0]], 1)
+    return 0.7 * _streaks(a, (500.0, 500.0), generator) + 0.7 * _streaks(b, (330.0, 330.0), generator)
 
 
 def weave(points: Float[np.ndarray, "n 3"], generator: np.random.Generator) -> Float[np.ndarray, " n"]:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from backend.meshing.distance import SurfaceSamples
 from backend.meshing.levelset import compact, evaluate_grid, extract, face_components, taubin_smooth
@@ -98,6 +99,7 @@ def extract_shells(
     faces = _keep_large(mesh_vertices, faces)
     mesh_vertices, faces = compact(mesh_vertices, faces)
     mesh_vertices = taubin_smooth(mesh_vertices, faces, 6)
+    mesh_vertices = taper_edges(mesh_vertices, samples, samples.at_samples(covered) < 0.5)
     mesh_vertices, faces = decimate(mesh_vertices, faces, face_budget)
     garment = _is_garment(mesh_vertices, faces, observation)
     shells = []
@@ -109,6 +111,27 @@ def extract_shells(
         if len(part) >= 60:
             shells.append(Shell(name, *compact(mesh_vertices, part)))
     return shells
+
+
+def taper_edges(
+    shell: Float[np.ndarray, "n 3"], samples: SurfaceSamples, bare: Bool[np.ndarray, " m"], width: float = 0.014
+) -> Float[np.ndarray, "n 3"]:
+    """Let a shell run out flat towards bare skin over `width` metres, so that a hairline is no step.
+
+    `bare` marks the samples of the body that no shell covers. Vertices far off the body are left where they are.
+    """
+    if not bare.any():
+        return shell
+    to_bare = cKDTree(samples.points[bare]).query(shell, distance_upper_bound=2 * width)[0]
+    distance, nearest = samples.query(shell, limit=0.02)
+    near = (nearest >= 0) & (distance > 0)
+    lowered = (1 - smoothstep(0.3 * width, width, np.minimum(to_bare, width))) * smoothstep(
+        0.02, 0.010, np.abs(distance)
+    )
+    result = shell.copy()
+    down = samples.normals[nearest[near]] * (distance[near] * 0.8 * lowered[near])[:, None]
+    result[near] -= down
+    return result
 
 
 def _area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

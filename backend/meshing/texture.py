@@ -107,14 +107,14 @@ def vertex_tone(
     view: View,
     occluders: Int[np.ndarray, "F 3"],
     mirror: Int[np.ndarray, " V"],
-    fixed: dict[str, tuple[Float[np.ndarray, " V"], Float[np.ndarray, "3"]]],
+    trust: Float[np.ndarray, " V"] | None = None,
     blur_metres: float = 0.004,
 ) -> Float[np.ndarray, "V 3"]:
     """Smooth skin colour on every vertex of `mesh`.
 
     Args:
         mirror: index of each vertex's counterpart on the other side of the face.
-        fixed: regions whose colour is known otherwise (inside of the mouth, scalp under hair): soft mask and colour.
+        trust: how far the picture is believed at each vertex, in [0, 1].
         blur_metres: size of the detail that does not belong to the tone.
     """
     camera = view.camera
@@ -130,19 +130,19 @@ def vertex_tone(
     points = view.vertices
     weight = np.zeros(len(points))
     cosine = facing(view, points[used], normals[used])
-    seen = visibility(view, occluders, points[used]) * smoothstep(_GRAZING, _FACING, cosine)
+    # Near the outline a pixel mixes in what lies behind, and the tone would carry that over the whole unseen side.
+    seen = visibility(view, occluders, points[used]) * smoothstep(0.30, 0.60, cosine)
     pixels = camera.project(points)
     weight[used] = seen * np.clip(sample_image(total[..., None], pixels[used])[:, 0] * 2 - 0.6, 0, 1)
+    if trust is not None:
+        weight *= trust
     colour = sample_image(smooth, pixels)
     skin_tone = _robust_tone(colour[used], weight[used])
 
     # An unseen vertex whose counterpart was seen takes its colour from there.
     borrowed = 0.3 * weight[mirror] * (1 - weight)
-    target = weight[:, None] * colour + borrowed[:, None] * colour[mirror] + 2e-3 * skin_tone
-    strength = weight + borrowed + 2e-3
-    for mask, value in fixed.values():
-        target = target * (1 - mask[:, None]) + 20.0 * mask[:, None] * value
-        strength = strength * (1 - mask) + 20.0 * mask
+    target = weight[:, None] * colour + borrowed[:, None] * colour[mirror] + 6e-3 * skin_tone
+    strength = weight + borrowed + 6e-3
     return harmonic(mesh.faces, strength, target, len(points))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from backend.body_model.fitting import BodyFit, gaze_rotation
 from backend.meshing.atlas import face_focused_uvs
@@ -54,12 +55,14 @@ class HeadGeometry:
 def head_geometry(
     fit: BodyFit, offsets: Float[np.ndarray, "V 3"], hidden: Float[np.ndarray, " V"], cut: Float[np.ndarray, " V"]
 ) -> HeadGeometry:
-    """Faces of the skin that stay: not deep under a garment (`hidden` > 0.5), not beyond the bust's cut (`cut` < 0)."""
+    """Faces of the skin that stay: not deep under a garment (`hidden` > 0.5), not beyond the bust's cut (`cut` < 0).
+
+    `offsets` has already drawn the vertices beyond the cut onto it.
+    """
     model, topology = fit.model, fit.model.topology
-    indices = topology.parts["skin"]
-    faces = topology.faces[indices]
-    keep = ~((hidden[faces].min(1) > 0.5) | (cut[faces].min(1) < 0.004))
-    indices, faces = indices[keep], faces[keep]
+    faces = topology.faces[topology.parts["skin"]]
+    keep = ~((hidden[faces].min(1) > 0.5) | (cut[faces].max(1) < 0))
+    faces = faces[keep]
     used, local_uv = np.unique(topology.uv_faces[topology.parts["skin"]], return_inverse=True)
     uvs = face_focused_uvs(
         topology.uvs[used],
@@ -182,7 +185,8 @@ def build_wrapped(
         mask = observation.hair if shell.name == "hair" else observation.garment
         unwrapped = unwrap(shell.vertices, shell.faces)
         in_view = Mesh(everything, faces, unwrapped.uvs, unwrapped.uv_faces)
-        picture = bake_shell(in_view, view, mask, occluders, shell.name, sizes.shell, generator)
+        height = float(np.median(cKDTree(head.posed[candidates]).query(shell.vertices)[0]))
+        picture = bake_shell(in_view, view, mask, occluders, shell.name, sizes.shell, generator, height)
         reach = 0.015 if shell.name == "hair" else 0.03
         follows = Attachment.nearest(shell.vertices, head.posed[:body_count], candidates, reach=reach)
         neutral = shell.vertices - follows.carry(moved)
@@ -191,7 +195,7 @@ def build_wrapped(
             shell.name,
             Mesh(neutral, unwrapped.faces, unwrapped.uvs, unwrapped.uv_faces),
             picture,
-            Material(roughness=0.5 if shell.name == "hair" else 0.8, double_sided=True),
+            Material(roughness=0.7 if shell.name == "hair" else 0.8, double_sided=True),
             follows,
             keys if shell.name == "hair" else {},
             skin_weights,
@@ -259,14 +263,17 @@ def _skin_texture(
     mirror[:body] = mirror_vertices(model.template)
     mesh = Mesh(everything, head.faces, head.uvs, head.uv_faces)
     lining = smoothstep(0.3, 0.8, regions["mouth_interior"])
-    fixed = {"mouth": (extended(lining), np.array([0.34, 0.11, 0.11]))}
-    under_hair = np.zeros(body)
+    trust = extended(1 - 0.95 * folded_lids(fit))
+    tone = vertex_tone(mesh, view, occluders, mirror, trust)
+    # Painted after the tone was carried on, so that neither colour spreads into the skin beside it.
+    painted = [(extended(lining), np.array([0.34, 0.11, 0.11]))]
     if hair_tone is not None:
-        under_hair = _covered_by(head.posed[:body], [s for s in shells if s.name == "hair"]) * regions["scalp"]
         # Below the hair the scalp takes its colour, so that a parting or a thin spot does not shine through.
-        fixed["scalp"] = (extended(under_hair), hair_tone * 0.75)
-    tone = vertex_tone(mesh, view, occluders, mirror, fixed)
-    projection = project_view(mesh, view, occluders, size, trust=extended(1 - 0.9 * folded_lids(fit)))
+        under_hair = covered_by(head.posed[:body], [s for s in shells if s.name == "hair"], 0.012) * regions["scalp"]
+        painted.append((extended(under_hair), hair_tone * 0.75))
+    for mask, colour in painted:
+        tone = tone * (1 - mask[:, None]) + mask[:, None] * colour
+    projection = project_view(mesh, view, occluders, size, trust=trust)
     no_borrow = extended(np.clip(lining + regions["scalp"], 0, 1))
     texture = compose_texture(mesh, tone, projection, mirror, no_borrow, size)
     return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
@@ -282,10 +289,8 @@ def folded_lids(fit: BodyFit) -> Float[np.ndarray, " V"]:
     return smoothstep(0.0025, 0.006, travel)
 
 
-def _covered_by(points: Float[np.ndarray, "V 3"], shells: list[Shell], within: float = 0.02) -> Float[np.ndarray, " V"]:
+def covered_by(points: Float[np.ndarray, "V 3"], shells: list[Shell], within: float) -> Float[np.ndarray, " V"]:
     """1 where a shell lies within `within` metres of the point, softly 0 beyond."""
-    from scipy.spatial import cKDTree
-
     if not shells:
         return np.zeros(len(points))
     tree = cKDTree(np.concatenate([s.vertices for s in shells]))

@@ -135,7 +135,7 @@ def _colours(
     """Colour of the surface near each point: the picture where it shows that layer, its typical tone elsewhere."""
     view, faces = observation.view, volume.outer_faces
     mesh = Mesh(view.vertices, faces, np.zeros((1, 2)), np.zeros_like(faces))
-    tone = vertex_tone(mesh, view, faces, mirror_vertices(model.template), {})
+    tone = vertex_tone(mesh, view, faces, mirror_vertices(model.template))
     result = volume.samples.at_samples(tone)[np.maximum(nearest, 0)]
     pixels = view.camera.project(points)
     image = sample_image(view.image, pixels)

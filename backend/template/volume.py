@@ -32,6 +32,19 @@ def bust_inside(points: Float[np.ndarray, "n 3"], half_size: float) -> Float[np.
     return np.minimum(bust, limit - np.abs(points).max(1))
 
 
+def onto_cut(points: Float[np.ndarray, "n 3"], half_size: float) -> Float[np.ndarray, "n 3"]:
+    """Moves that bring points beyond the bust's cut back onto it (zero for the others), so that its rim is smooth."""
+    moved = points.copy()
+    for _ in range(8):
+        value = bust_inside(moved, half_size)
+        outside = value < 0
+        steps = 1e-4 * np.eye(3)
+        gradient = np.stack([bust_inside(moved[outside] + s, half_size) - value[outside] for s in steps], 1) / 1e-4
+        gradient /= np.maximum((gradient**2).sum(1, keepdims=True), 0.05)
+        moved[outside] -= np.clip(value[outside, None] * gradient, -0.03, 0.03)
+    return moved - points
+
+
 @dataclasses.dataclass
 class TemplateVolume:
     """Signed height of any point under the outermost surface, and which layer it belongs to.

@@ -1,0 +1,166 @@
+"""The plain avatar: one closed surface of the whole field, textured from field and portrait, rigged by transfer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from backend.api import ErrorCode
+from backend.errors import MaquetteError
+from backend.meshing.levelset import compact, evaluate_grid, extract, face_components, taubin_smooth
+from backend.meshing.mesh import Mesh
+from backend.meshing.rasterizer import interpolate, rasterize_uv
+from backend.meshing.shells import decimate, unwrap
+from backend.meshing.texture import View, fill_outside, project_view
+from backend.rigging.avatar import Material, RiggedAvatar
+from backend.rigging.carried import RigSource, carry_rig
+from backend.template.engine import outer_faces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float, Int, UInt8
+
+    from backend.body_model.fitting import BodyFit
+    from backend.meshing.observation import Observation
+    from backend.radiance.triplane import TriPlane
+
+_SMOOTHING = 4
+_FIELD_TEXTURE = 1024
+"""Texels along each edge at which the field's colour is asked: finer than the texels of its planes."""
+_OUTLINE = 0.002
+"""Along the outline of the person this much, in metres, is not believed: those pixels mix with what lies behind."""
+
+
+def build_plain(
+    field: TriPlane,
+    fit: BodyFit,
+    observation: Observation,
+    *,
+    grid: int,
+    face_budget: int,
+    texture_size: int,
+    progress: Callable[[float], None],
+) -> RiggedAvatar:
+    """Mesh, texture and rig the whole field as one part, ``"head"``.
+
+    The surface is watertight: lips and lids of the portrait are one skin with what lies between them, so the keys
+    stretch it there and open nothing.
+
+    Args:
+        field: in the pose of the portrait, expression included.
+        grid: samples along each edge of the field's cube.
+        face_budget: number of triangles at most.
+        texture_size: texels along each edge.
+        progress: called with the finished part, 0 to 1.
+
+    Raises:
+        MaquetteError: BAD_MESH when the field is empty.
+    """
+    model = fit.model
+    vertices, faces = closed_surface(_occupancy(field), field.half_size, grid, face_budget)
+    progress(0.3)
+    mesh = unwrap(vertices, faces)
+    progress(0.5)
+    texture = _bake(field, mesh, observation, texture_size)
+    progress(0.8)
+    posed, keys = fit.posed(), model.arkit_offsets(fit.identity)
+    source = RigSource(posed, outer_faces(model), keys, model.skin_weights, shift=posed - fit.neutral())
+    carried = carry_rig(source, vertices, faces)
+    progress(1.0)
+    part = carried.part("head", mesh, texture, Material(roughness=0.6))
+    return RiggedAvatar([part], model.skeleton(fit.identity))
+
+
+def closed_surface(
+    occupancy: Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]],
+    half_size: float,
+    grid: int,
+    face_budget: int,
+) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
+    """The largest closed surface where the occupancy is one half, without cavities and crumbs; watertight.
+
+    Raises:
+        MaquetteError: BAD_MESH when there is no surface.
+    """
+    values = evaluate_grid(occupancy, half_size, grid, 0.5)
+    vertices, faces = extract(values, half_size, 0.5)
+    if len(faces) == 0:
+        sentence = "The radiance field is empty: choose another portrait or another engine."
+        raise MaquetteError(ErrorCode.BAD_MESH, sentence, stage="mesh")
+    # Crumbs and the walls of cavities are closed pieces of their own.
+    label = face_components(faces, len(vertices))
+    volumes = np.bincount(label, _signed_volumes(vertices, faces))
+    vertices, faces = compact(vertices, faces[label == volumes.argmax()])
+    vertices = taubin_smooth(vertices, faces, _SMOOTHING)
+    return decimate_closed(vertices, faces, face_budget)
+
+
+def decimate_closed(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], budget: int
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+    """At most `budget` triangles of a watertight surface, watertight."""
+    from trimesh import Trimesh
+
+    for target in (budget, int(budget * 0.98), int(budget * 0.95), int(budget * 0.9)):
+        reduced, reduced_faces = decimate(vertices, faces, target)
+        if len(reduced_faces) <= budget and Trimesh(reduced, reduced_faces, process=False).is_watertight:
+            return reduced, reduced_faces
+    raise AssertionError("quadric edge collapse tore a closed surface")
+
+
+def _signed_volumes(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, " F"]:
+    """Volume between each triangle and the origin; the walls of a cavity sum to a negative number."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    return (a * np.cross(b, c)).sum(1) / 6
+
+
+def _occupancy(field: TriPlane) -> Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]]:
+    import torch
+
+    def occupancy(points: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return field.occupancy(torch.from_numpy(np.asarray(points, np.float32))).numpy().astype(np.float64)
+
+    return occupancy
+
+
+def _bake(field: TriPlane, mesh: Mesh, observation: Observation, size: int) -> UInt8[np.ndarray, "S S 3"]:
+    """The field's colour, and the portrait over it where it saw the surface."""
+    base = _field_colour(field, mesh, min(size, _FIELD_TEXTURE))
+    if len(base) != size:
+        base = cv2.resize(base, (size, size), interpolation=cv2.INTER_LINEAR)
+    view = observation.view
+    depth = float(np.median(view.camera.to_camera(mesh.vertices)[:, 2]))
+    outline = _OUTLINE * view.camera.intrinsics[0, 0] / depth
+    matte = cv2.erode((observation.person * observation.known).astype(np.float32), _disc(1.5 * outline))
+    matte = cv2.GaussianBlur(matte, (0, 0), outline / 2)
+    projection = project_view(mesh, View(view.image, matte, view.camera, mesh.vertices), mesh.faces, size)
+    kernel = _disc(size / 340)
+    weight = ndimage.gaussian_filter(cv2.erode(projection.weight.astype(np.float32), kernel), size / 500)
+    weight = np.minimum(weight, projection.weight)[..., None]
+    covered = rasterize_uv(mesh.uvs, mesh.uv_faces, size).face_index >= 0
+    texture = fill_outside(projection.colour * weight + base * (1 - weight), covered)
+    return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _field_colour(field: TriPlane, mesh: Mesh, size: int) -> Float[np.ndarray, "S S 3"]:
+    """The field's colour at the point of the surface that each texel shows; continued outside of the charts."""
+    import torch
+
+    buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
+    covered = buffers.face_index >= 0
+    points = interpolate(buffers, mesh.faces, mesh.vertices)[covered]
+    colours = np.zeros((size, size, 3), np.float32)
+    with torch.no_grad():
+        parts = torch.from_numpy(points).split(1 << 18)
+        colours[covered] = torch.cat([field.colour_and_density(part)[0] for part in parts]).numpy()
+    return fill_outside(colours, covered)
+
+
+def _disc(radius: float) -> np.ndarray:
+    r = max(1, round(radius))
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * r + 1, 2 * r + 1))
