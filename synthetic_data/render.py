@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 from backend.body_model.base import BodyModel
 from backend.radiance.cameras import Camera
@@ -63,7 +64,7 @@ def render_scene(
     cameras: Sequence[Camera], *, samples: int, passes: Sequence[str] = PASSES, threads: int | None = None
 ) -> list[dict[str, np.ndarray]]:
     """Render the current Blender scene, see `render_identity`."""
-    _settings(samples, passes, threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    _settings(samples, passes, threads or _available_cores())
     shot = _add_camera()
     views = []
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder, _silence():
@@ -76,14 +77,17 @@ def render_scene(
     return views
 
 
+def _available_cores() -> int:
+    # The processes of a cluster are often bound to a few of a machine's cores.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def place_camera(shot: Any, camera: Camera) -> None:
     """Give a Blender camera object the pose, lens and picture size of `camera`."""
-    import mathutils
-
     fx, fy = camera.intrinsics[0, 0], camera.intrinsics[1, 1]
     if abs(fx - fy) > 1e-6 * fx:
         raise ValueError("only square pixels can be rendered")
-    shot.matrix_world = mathutils.Matrix(camera.to_blender_matrix().tolist())
+    shot.matrix_world = Matrix(camera.to_blender_matrix().tolist())
     shot.data.sensor_fit, shot.data.sensor_width = "HORIZONTAL", _SENSOR_MM
     shot.data.lens = fx * _SENSOR_MM / camera.width
     shot.data.shift_x = (camera.width / 2 - camera.intrinsics[0, 2]) / camera.width

@@ -172,7 +172,6 @@ class _Nodes:
 
     def __init__(self, name: str) -> None:
         self.material = bpy.data.materials.new(name)
-        self.material.use_nodes = True
         self.tree = self.material.node_tree
         self.tree.nodes.clear()
 
@@ -258,7 +257,6 @@ def _light(spec: IdentitySpec) -> None:
     radiance = environment_map(spec.light)
     image = add_image("environment", np.concatenate([radiance, np.ones((*radiance.shape[:2], 1))], -1))
     world = bpy.data.worlds.new("environment")
-    world.use_nodes = True
     nodes = world.node_tree.nodes
     nodes.clear()
     texture = nodes.new("ShaderNodeTexEnvironment")

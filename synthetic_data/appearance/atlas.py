@@ -46,8 +46,8 @@ def skin_atlas(model: BodyModel, size: int) -> Atlas:
         inside = (weight_b > -0.02) & (weight_c > -0.02) & (weight_b + weight_c < 1.02)
         weights = np.stack([1 - weight_b - weight_c, weight_b, weight_c], -1)[inside]
         canvas[y[inside], x[inside]] = weights @ corner_values
-    nearest = ndimage.distance_transform_edt(np.isnan(canvas[..., 0]), return_distances=False, return_indices=True)
-    canvas = canvas[nearest[0], nearest[1]]
+    _, nearest = ndimage.distance_transform_edt(np.isnan(canvas[..., 0]), return_indices=True)  # pyright: ignore
+    canvas = canvas[tuple(nearest)]
     return Atlas(canvas[..., :3], {name: canvas[..., 3 + i] for i, name in enumerate(names)})
 
 

@@ -27,7 +27,7 @@ def environment_map(spec: LightSpec, height: int = 96) -> Float[np.ndarray, "H W
     ground = np.array([1.03, 0.96, 0.88]) * rng.uniform(0.15, 0.4)
     radiance = ground + (sky - ground) * smoothstep(-0.3, 0.4, direction[..., 2])[..., None]
     zoom = (height / 6, 2 * height / 12)
-    clutter = ndimage.zoom(rng.random((6, 12)), zoom, order=1, mode="grid-wrap", grid_mode=True)
+    clutter = np.asarray(ndimage.zoom(rng.random((6, 12)), zoom, order=1, mode="grid-wrap", grid_mode=True))
     radiance = radiance * (0.6 + 0.8 * clutter[..., None])
     for i in range(int(rng.integers(2, 5))):
         azimuth = rng.uniform(-1.2, 1.2) if i == 0 else rng.uniform(-np.pi, np.pi)  # 0 is in front of the face
