@@ -25,6 +25,8 @@ NORMAL_LENGTH = 0.006
 """What opposite normals weigh: as much as this distance, twice, in metres."""
 SIDE_LENGTH = 0.02
 """What being on different sides weighs, in metres."""
+_NEARBY = 0.02
+"""Beyond this distance, in metres, no choice is good enough to be worth settling."""
 _CENTROIDS, _CORNERS = 6, 1
 _CHUNK = 4096
 
@@ -210,7 +212,7 @@ def _settle(
     corner = np.take_along_axis(source_faces[candidates.face], candidates.barycentric.argmax(-1)[..., None], -1)[..., 0]
     rival = cost < cost[rows, choice][:, None] + 0.006**2
     links = edges(target_faces)
-    doubtful = _doubtful(points, candidates, choice, rival, links)
+    doubtful = _doubtful(points, candidates, choice, rival, links) & (candidates.distance[rows, choice] < _NEARBY)
     if not doubtful.any():
         return choice
     neighbours = _neighbour_lists(links, len(points), doubtful)

