@@ -170,14 +170,14 @@ def load_bilinear(path: Path | str | None = None) -> BilinearHead:
 def _load_npz(file: Path) -> BilinearHead:
     entries = Entries(file, _ARRAYS)
     core = entries.float32("shape_bm_core", (None, None, None))
-    identities = core.shape[2]
+    count, identities = _vertex_count(core, file), core.shape[2]
     variance = entries.floats("id_var", (identities,))
-    faces = _zero_based(entries.indices("fv_indices", (None, 3)), len(core) // 3, file)
+    faces = _zero_based(entries.indices("fv_indices", (None, 3)), count, file)
     layout = None
     if "texcoords" in entries and "ft_indices" in entries:
         uvs = entries.floats("texcoords", (None, 2))
         layout = uvs, _zero_based(entries.indices("ft_indices", (len(faces), 3)), len(uvs), file)
-    landmarks = entries.indices("lm_list_v16", (68,), len(core) // 3)
+    landmarks = entries.indices("lm_list_v16", (68,), count)
     return _checked(file, core, entries.floats("id_mean", (identities,)), variance, landmarks, faces, layout)
 
 
@@ -189,6 +189,7 @@ def _load_npy(file: Path) -> BilinearHead:
     if not isinstance(core, np.ndarray) or core.ndim != 3 or core.dtype.kind != "f":
         raise unusable(file, "it is not a tensor of identities, expressions and coordinates")
     core = np.ascontiguousarray(core.transpose(2, 1, 0), np.float32)
+    count = _vertex_count(core, file)
     factors = _beside(file, file.name.replace("core", "factors_id"))
     try:
         people = np.load(factors, allow_pickle=False)
@@ -203,9 +204,15 @@ def _load_npy(file: Path) -> BilinearHead:
         raise unusable(face_file, f"it contains {error}") from error
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
         raise unusable(face_file, "it is not a list of triangles")
-    faces = _zero_based(faces.astype(np.int64), len(core) // 3, face_file)
-    landmarks = Entries(_beside(file, "landmark_indices.npz"), ("v10",)).indices("v10", (68,), len(core) // 3)
+    faces = _zero_based(faces.astype(np.int64), count, face_file)
+    landmarks = Entries(_beside(file, "landmark_indices.npz"), ("v10",)).indices("v10", (68,), count)
     return _checked(file, core, people.mean(0).astype(float), people.var(0).astype(float), landmarks, faces, None)
+
+
+def _vertex_count(core: Float[np.ndarray, "V3 E I"], file: Path) -> int:
+    if not len(core) or len(core) % 3 or core.shape[1] < 2:
+        raise unusable(file, f"a core of {' x '.join(map(str, core.shape))} holds no vertices in several expressions")
+    return len(core) // 3
 
 
 def _beside(file: Path, name: str) -> Path:
@@ -233,8 +240,6 @@ def _checked(
     faces: Int[np.ndarray, "F 3"],
     layout: tuple[Float[np.ndarray, "T 2"], Int[np.ndarray, "F 3"]] | None,
 ) -> BilinearHead:
-    if len(core) % 3 or core.shape[1] < 2:
-        raise unusable(file, f"a core of {' x '.join(map(str, core.shape))} holds no vertices in several expressions")
     shapes = (core @ mean.astype(core.dtype)).reshape(-1, 3, core.shape[1]).astype(float)
     neutral = shapes[..., 0]
     size = np.sqrt(((neutral - neutral.mean(0)) ** 2).sum(1).mean())
