@@ -95,7 +95,7 @@ def generate(request: AvatarRequest, out: Path, progress: Progress = lambda stag
     stages = Stages(progress)
 
     stages.begin("portrait")
-    from backend.portrait import load_portraits
+    from backend.portrait.portrait import load_portraits
 
     portraits = load_portraits([Path(p) for p in request.portraits])
     portrait = portraits[0]
@@ -126,7 +126,13 @@ def generate(request: AvatarRequest, out: Path, progress: Progress = lambda stag
         reports.append(AvatarReport(request, _versions(), total, tuple(stages.reports), quality_figures))
         return reports[0].to_json()
 
-    write_avatar_folder(out, avatar, make_report=make_report, more_files={"triplane.safetensors": field.save})
+    write_avatar_folder(
+        out,
+        avatar,
+        make_report=make_report,
+        more_files={"triplane.safetensors": field.save},
+        turntable_frames=quality.turntable_frames,
+    )
     return reports[0]
 
 

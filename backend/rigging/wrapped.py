@@ -264,7 +264,8 @@ def _skin_texture(
     mesh = Mesh(everything, head.faces, head.uvs, head.uv_faces)
     lining = smoothstep(0.3, 0.8, regions["mouth_interior"])
     trust = extended(1 - 0.95 * folded_lids(fit))
-    tone = vertex_tone(mesh, view, occluders, mirror, trust)
+    # The rim of the lids is dark with lashes: the tone of the lids comes from further out.
+    tone = vertex_tone(mesh, view, occluders, mirror, extended(1 - folded_lids(fit, 0.0006, 0.002)))
     # Painted after the tone was carried on, so that neither colour spreads into the skin beside it.
     painted = [(extended(lining), np.array([0.34, 0.11, 0.11]))]
     if hair_tone is not None:
@@ -279,14 +280,15 @@ def _skin_texture(
     return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def folded_lids(fit: BodyFit) -> Float[np.ndarray, " V"]:
+def folded_lids(fit: BodyFit, low: float = 0.0025, high: float = 0.006) -> Float[np.ndarray, " V"]:
     """Skin in [0, 1] that an open eye hides or shows only as a narrow strip: what moves when it closes.
 
-    The picture of that strip, stretched over the closed lid, would be a smear of lashes.
+    The picture of that strip, stretched over the closed lid, would be a smear of lashes. `low` and `high` are the
+    travels in metres between which the mask rises.
     """
     keys = fit.model.arkit_offsets(fit.identity)
     travel = sum(np.linalg.norm(keys[f"eyeBlink{side}"], axis=1) for side in ("Left", "Right"))
-    return smoothstep(0.0025, 0.006, travel)
+    return smoothstep(low, high, travel)
 
 
 def covered_by(points: Float[np.ndarray, "V 3"], shells: list[Shell], within: float) -> Float[np.ndarray, " V"]:
