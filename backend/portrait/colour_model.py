@@ -16,6 +16,7 @@ _BINS = (20, 20, 20, 5)
 _NARROW = (1.0, 1.0, 1.0, 0.7)
 # Skin is the same skin in light and in shadow.
 _WIDE = (2.0, 1.3, 1.3, 0.7)
+_LIT_SHARE = 0.25
 _FLOOR = 0.03
 
 
@@ -30,9 +31,10 @@ class ColourModel:
         contrast = np.sqrt(np.maximum(variance, 0))
         usual = float(np.median(contrast[usual_contrast])) if usual_contrast.any() else float(np.median(contrast))
         octave = np.log2((contrast + 0.3) / (usual + 0.3)) + 1.5
-        scaled = np.dstack([self.lab / [5, 4.5, 4.5] + [0, 35 / 4.5, 35 / 4.5], octave])
-        bins = np.clip(scaled, 0, np.array(_BINS) - 1).astype(int)
-        self._index = np.ravel_multi_index(tuple(np.moveaxis(bins, -1, 0)), _BINS)
+        self._index = _bin_index(self.lab, octave)
+        # The same surface in a highlight: lighter and closer to the colour of the lamp.
+        lit = self.lab * [1, 0.6, 0.6] + np.array([0.5, 0, 0]) * (100 - lightness[..., None])
+        self._lit_index = _bin_index(lit, octave)
 
     def log_ratio(self, weights: Float[np.ndarray, "N N"], *, wide: bool = False) -> Float[np.ndarray, "N N"]:
         """Log-likelihood of each pixel under the weighted examples, relative to a uniform distribution."""
@@ -40,10 +42,18 @@ class ColourModel:
         if total < 1:
             return np.zeros(weights.shape)
         size = int(np.prod(_BINS))
-        counts = np.bincount(self._index.ravel(), weights.ravel(), minlength=size).reshape(_BINS) / total
-        smooth = ndimage.gaussian_filter(counts, _WIDE if wide else _NARROW, mode="nearest")
+        counts = np.bincount(self._index.ravel(), weights.ravel(), minlength=size) / total
+        if wide:
+            counts += _LIT_SHARE * np.bincount(self._lit_index.ravel(), weights.ravel(), minlength=size) / total
+        smooth = ndimage.gaussian_filter(counts.reshape(_BINS), _WIDE if wide else _NARROW, mode="nearest")
         density = (1 - _FLOOR) * smooth / smooth.sum() * size + _FLOOR
         return np.log(density.ravel()[self._index])
+
+
+def _bin_index(lab: np.ndarray, octave: np.ndarray) -> np.ndarray:
+    scaled = np.dstack([lab / [5, 4.5, 4.5] + [0, 35 / 4.5, 35 / 4.5], octave])
+    bins = np.clip(scaled, 0, np.array(_BINS) - 1).astype(int)
+    return np.asarray(np.ravel_multi_index(tuple(np.moveaxis(bins, -1, 0)), _BINS))
 
 
 def main_colour(lab: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:

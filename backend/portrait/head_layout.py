@@ -46,7 +46,7 @@ class HeadLayout:
         beyond = (distance_inside(~face) - distance_inside(face)) / unit
         features = feature_mask(landmarks, size, grow=0.08 * unit)
         top = float(landmarks[_TOP_OF_OVAL, 1] - eyes[1]) / unit
-        plain = (beyond < -0.12) & ~features & (down > 0.8 * top)
+        plain = (beyond < -0.12) & ~features & (down > 0.65 * top)
         return cls(across, down, beyond, face, features, plain, top, (landmarks[_CHIN] - eyes) / unit)
 
     @property
@@ -70,7 +70,7 @@ class HeadLayout:
         low = below - neck
         # Between hairline and silhouette hair becomes surer upwards, whatever the height of the forehead.
         outwards = np.maximum(self.beyond_face, 0)
-        upwards = 0.25 + 0.7 * np.clip(2 * outwards / (outwards + depth + 1e-3), 0, 1)
+        upwards = 0.2 + 0.68 * np.clip(1.3 * outwards / (outwards + depth + 1e-3), 0, 1)
         falling = sigmoid((2.4 - self.off_axis) / 0.3) * np.exp(-np.maximum(self.below_chin - 0.5, 0) / 2.5)
         hair = above * upwards + beside * 0.6 + neck * 0.06 + low * 0.42 * np.clip(falling, 0.02, 1)
         skin = above * (0.98 - upwards) + beside * 0.35 + neck * 0.65 + low * 0.25
@@ -78,8 +78,9 @@ class HeadLayout:
         wide = sigmoid((self.off_axis - 2) / 0.2)
         garment = above * 0.02 + beside * 0.05 + neck * 0.3 + low * (0.3 + 0.3 * shoulders + 0.2 * wide)
 
-        forehead = sigmoid((0.9 * self.top - self.down) / 0.06)
-        skin_in_face = 0.97 - 0.35 * forehead
+        # A fringe may cover the forehead down to the brows.
+        forehead = np.clip((self.down - 0.5 * self.top) / (0.4 * self.top), 0, 1)
+        skin_in_face = 0.97 - 0.4 * forehead
         hair_in_face = 0.95 * (1 - skin_in_face) + 0.03 * (self.down > 0.4)
         outside = sigmoid(self.beyond_face / 0.06)
         hair = outside * hair + (1 - outside) * hair_in_face

@@ -26,7 +26,8 @@ _SIDE = 256
 _ROUNDS = 4
 _MESSAGES = 4
 _MESSAGE_WEIGHT = 4.0
-_COLOUR_WEIGHT = np.array([0.48, 0.8, 0.8, 0.8])
+_COLOUR_WEIGHT = 0.8
+_BACKGROUND_WEIGHT = 0.7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +92,7 @@ def _infer(image: np.ndarray, layout: HeadLayout, own: np.ndarray, known: np.nda
     colours = ColourModel(image, layout.plain_skin)
     examples, baldness = _sure_pixels(colours, layout, own, known)
     depth = _depth(own)
-    parts = layout.prior(depth, baldness)
-    place = np.log(np.concatenate([(1 - own)[..., None], own[..., None] * parts], axis=-1).clip(1e-4))
+    parts = np.log(layout.prior(depth, baldness).clip(1e-4))
     certain = layout.features & (layout.beyond_face < -0.05)
 
     labels = np.zeros((_SIDE, _SIDE, len(CLASSES)))
@@ -106,10 +106,20 @@ def _infer(image: np.ndarray, layout: HeadLayout, own: np.ndarray, known: np.nda
             elif index == 1 + GARMENT:
                 continue  # hair and skin claim their own first; garment is learned from what they leave
             ratios[..., index] = colours.log_ratio(weights, wide=index == 1 + SKIN)
-        unary = place + _COLOUR_WEIGHT * ratios.clip(-3.5, 5)
+        unary = _unary(own, parts, _COLOUR_WEIGHT * ratios.clip(-3.5, 5))
         unary[certain] = np.log([1e-4, 0.02, 1, 1e-4])
         labels = _connected(_mean_field(unary, image), layout)
     return labels, baldness
+
+
+def _unary(own: np.ndarray, parts: np.ndarray, ratios: np.ndarray) -> np.ndarray:
+    """Scores from place and colour. Colour decides between the parts of the person; between person and background it
+    counts less, because a varied background is unlike itself and the network has seen more people."""
+    scores = parts + ratios[..., 1:]
+    person = np.logaddexp.reduce(scores, axis=-1, keepdims=True)
+    background = np.log((1 - own).clip(1e-4))[..., None] + _BACKGROUND_WEIGHT * ratios[..., :1]
+    scores = np.log(own.clip(1e-4))[..., None] + scores - (1 - _BACKGROUND_WEIGHT) * person
+    return np.concatenate([background, scores], axis=-1)
 
 
 def _sure_pixels(
@@ -126,7 +136,8 @@ def _sure_pixels(
     crown = (own > 0.7) & (layout.beyond_face > 0.1) & (layout.down < 0.7 * layout.top)
     crown &= (depth > 0.1) & (depth < 0.5) & (np.abs(layout.across) < 1.3) & known
     baldness = _baldness(colours.lab, crown, skin > 0, skin.astype(bool) & (layout.down < -0.35))
-    hair = crown * (1 - baldness + 0.5 * baldness * unlike_skin)
+    nearer = _nearer(colours.lab, crown & (depth < 0.25), skin > 0)
+    hair = crown * (nearer * (1 - baldness) + 0.5 * baldness * unlike_skin)
 
     unlike_hair = sigmoid((1 - colours.log_ratio(hair)) / 0.5)
     low = (layout.below_chin > 0.5) * sigmoid((layout.below_chin - 0.9) / 0.15)
@@ -144,6 +155,14 @@ def _baldness(lab: np.ndarray, crown: np.ndarray, skin: np.ndarray, forehead: np
     forehead_colour = np.median(lab[forehead], axis=0) if forehead.sum() > 20 else skin_colour
     chroma = max(float(np.linalg.norm((middle - colour)[1:])) for colour in (skin_colour, forehead_colour))
     return float(sigmoid((7 - chroma) / 1.0) * sigmoid((middle[0] - forehead_colour[0] + 12) / 4))
+
+
+def _nearer(lab: np.ndarray, rim: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """How surely a colour is rather that of the `rim` of the crown than of skin: a high forehead reaches far up."""
+    if not (rim.any() and skin.any()):
+        return np.ones(rim.shape)
+    to_rim, to_skin = (np.linalg.norm(lab - np.median(lab[where], axis=0), axis=-1) for where in (rim, skin))
+    return sigmoid((to_skin - to_rim) / 4)
 
 
 def _depth(own: np.ndarray) -> np.ndarray:
@@ -172,8 +191,13 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 def _connected(labels: np.ndarray, layout: HeadLayout) -> np.ndarray:
     """Hair hangs together with the head, and the person with the face; islands go to the next best class."""
     near_head = (layout.down < 0.1) & (layout.beyond_face < 1.0)
-    island = _islands(labels.argmax(axis=-1) == 1 + HAIR, near_head)
-    labels[..., 1 + HAIR] *= np.where(island, 0.02, 1)
+    hair = (labels.argmax(axis=-1) == 1 + HAIR).astype(np.uint8)
+    # Below the jaw only a real strand connects, not the thin shadow between a neck and a dark collar.
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    strands = np.where(layout.below_chin > -0.3, cv2.erode(hair, disc), hair) > 0
+    hanging = strands & ~_islands(strands, near_head)
+    grown = cv2.dilate(hanging.astype(np.uint8), cv2.dilate(disc, disc)) > 0
+    labels[..., 1 + HAIR] *= np.where((hair > 0) & ~grown, 0.02, 1)
     island = _islands(labels.argmax(axis=-1) > 0, layout.face)
     labels[island] = [1, 0, 0, 0]
     return labels / labels.sum(axis=-1, keepdims=True)
