@@ -1,7 +1,7 @@
-"""Small files in the formats of FLAME, SMPL-X and FaceScape: a head of a few hundred vertices, made from formulas.
+"""Small files in the formats of FLAME, SMPL-X and FaceScape, and other meshes of the same surface.
 
-The head is an egg with eyeballs, in the axes of the files (metres, +Y up, the face looks along +Z, +X is the
-character's left). What the shape and expression components do is random but smooth.
+The files hold a head of a few hundred vertices made from formulas: an egg with eyeballs, in the axes of the files
+(metres, +Y up, the face looks along +Z, +X is the character's left). What the components do is random but smooth.
 """
 
 import dataclasses
@@ -10,6 +10,8 @@ import sys
 
 import numpy as np
 import pytest
+
+from backend.body_model.correspondence import compact, edges
 
 EYES = np.array([[0.032, 0.03, 0.06], [-0.032, 0.03, 0.06]])
 
@@ -263,6 +265,55 @@ class Python2Pickle:
 def official_flame_pickle(arrays):
     """What ``generic_model.pkl`` looks like."""
     return Python2Pickle().content(arrays, wrapped=("shapedirs", "v_template"))
+
+
+def smoothed(vertices, faces, rounds):
+    links = edges(faces)
+    for _ in range(rounds):
+        total, count = np.zeros_like(vertices), np.zeros(len(vertices))
+        for a, b in (links.T, links.T[::-1]):
+            np.add.at(total, a, vertices[b])
+            np.add.at(count, a, 1)
+        vertices = 0.5 * vertices + 0.5 * total / count[:, None]
+    return vertices
+
+
+def refined(values, faces):
+    """Every triangle cut into four; `values` (V, k) are interpolated."""
+    links = edges(faces)
+    middle = {tuple(link): len(values) + i for i, link in enumerate(links.tolist())}
+    a, b, c = faces.T
+    ab, bc, ca = (
+        np.array([middle[tuple(sorted(pair))] for pair in zip(p.tolist(), q.tolist(), strict=True)])
+        for p, q in ((a, b), (b, c), (c, a))
+    )
+    cut = np.concatenate([np.stack(t, 1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
+    return np.concatenate([values, values[links].mean(1)]), cut
+
+
+def coarsened(vertices, faces, rounds):
+    """Short edges collapsed to their middle, each round as many as do not touch each other."""
+    for _ in range(rounds):
+        links = edges(faces)
+        order = np.argsort(np.linalg.norm(vertices[links[:, 0]] - vertices[links[:, 1]], axis=1), kind="stable")
+        around = [set() for _ in vertices]
+        for a, b in links.tolist():
+            around[a].add(b)
+            around[b].add(a)
+        blocked = np.zeros(len(vertices), bool)
+        target = np.arange(len(vertices))
+        vertices = vertices.copy()
+        for a, b in links[order[: len(order) // 3]].tolist():
+            if blocked[a] or blocked[b] or len(around[a] & around[b]) != 2:
+                continue
+            vertices[a] = (vertices[a] + vertices[b]) / 2
+            target[b] = a
+            blocked[[a, b, *around[a], *around[b]]] = True
+        faces = target[faces]
+        whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])
+        used, faces = compact(faces[whole])
+        vertices = vertices[used]
+    return vertices, faces
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from scipy.spatial import KDTree
 
 from backend.body_model.anny import load_anny
 from backend.body_model.base import defaults
-from backend.body_model.correspondence import closest_barycentric, compact, correspond, edges
+from backend.body_model.correspondence import closest_barycentric, compact, correspond
 from backend.body_model.transfer import continue_field, torn_faces, transfer
 
 seeds = st.integers(0, 2**32 - 1)
@@ -25,65 +25,16 @@ def anny():
     return model.template[used], faces, fields
 
 
-def smoothed(vertices, faces, rounds):
-    links = edges(faces)
-    for _ in range(rounds):
-        total, count = np.zeros_like(vertices), np.zeros(len(vertices))
-        for a, b in (links.T, links.T[::-1]):
-            np.add.at(total, a, vertices[b])
-            np.add.at(count, a, 1)
-        vertices = 0.5 * vertices + 0.5 * total / count[:, None]
-    return vertices
-
-
-def refined(values, faces):
-    """Every triangle cut into four; `values` (V, k) are interpolated."""
-    links = edges(faces)
-    middle = {tuple(link): len(values) + i for i, link in enumerate(links.tolist())}
-    a, b, c = faces.T
-    ab, bc, ca = (
-        np.array([middle[tuple(sorted(pair))] for pair in zip(p.tolist(), q.tolist(), strict=True)])
-        for p, q in ((a, b), (b, c), (c, a))
-    )
-    cut = np.concatenate([np.stack(t, 1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
-    return np.concatenate([values, values[links].mean(1)]), cut
-
-
-def coarsened(vertices, faces, rounds):
-    """Short edges collapsed to their middle, each round as many as do not touch each other."""
-    for _ in range(rounds):
-        links = edges(faces)
-        order = np.argsort(np.linalg.norm(vertices[links[:, 0]] - vertices[links[:, 1]], axis=1), kind="stable")
-        around = [set() for _ in vertices]
-        for a, b in links.tolist():
-            around[a].add(b)
-            around[b].add(a)
-        blocked = np.zeros(len(vertices), bool)
-        target = np.arange(len(vertices))
-        vertices = vertices.copy()
-        for a, b in links[order[: len(order) // 3]].tolist():
-            if blocked[a] or blocked[b] or len(around[a] & around[b]) != 2:
-                continue
-            vertices[a] = (vertices[a] + vertices[b]) / 2
-            target[b] = a
-            blocked[[a, b, *around[a], *around[b]]] = True
-        faces = target[faces]
-        whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])
-        used, faces = compact(faces[whole])
-        vertices = vertices[used]
-    return vertices, faces
-
-
 def test_onto_itself_nothing_changes(anny):
     vertices, faces, fields = anny
     for name, field in transfer(vertices, faces, fields, vertices, faces).items():
         np.testing.assert_allclose(field, fields[name], atol=1e-7, err_msg=name)
 
 
-def test_on_a_refined_copy_values_are_interpolated(anny):
+def test_on_a_refined_copy_values_are_interpolated(anny, files):
     vertices, faces, fields = anny
     stacked = np.concatenate([vertices, *fields.values()], 1)
-    fine, fine_faces = refined(stacked, faces)
+    fine, fine_faces = files.refined(stacked, faces)
     carried = transfer(vertices, faces, fields, fine[:, :3], fine_faces)
     at = 3
     for name, field in fields.items():
@@ -100,13 +51,13 @@ def mouth(vertices, fields):
 
 
 @pytest.mark.parametrize("kind", ["smoothed", "coarsened", "smoothed and coarsened"])
-def test_the_mouth_of_a_copy_opens(anny, kind):
+def test_the_mouth_of_a_copy_opens(anny, files, kind):
     vertices, faces, fields = anny
     target, target_faces = vertices, faces
     if "smoothed" in kind:
-        target = smoothed(target, faces, 2)
+        target = files.smoothed(target, faces, 2)
     if "coarsened" in kind:
-        target, target_faces = coarsened(target, faces, 8)
+        target, target_faces = files.coarsened(target, faces, 8)
         assert len(target) < 0.6 * len(vertices)
     carried = transfer(vertices, faces, fields, target, target_faces)
     lower, upper = mouth(target, carried)
@@ -123,9 +74,9 @@ def test_the_mouth_of_a_copy_opens(anny, kind):
     assert carried["weights"].min() >= 0
 
 
-def test_blinks_move_their_own_upper_lid_on_a_copy(anny):
+def test_blinks_move_their_own_upper_lid_on_a_copy(anny, files):
     vertices, faces, fields = anny
-    target, target_faces = coarsened(vertices, faces, 5)
+    target, target_faces = files.coarsened(vertices, faces, 5)
     carried = transfer(vertices, faces, fields, target, target_faces)
     for side, sign in (("Left", 1), ("Right", -1)):
         travel = np.linalg.norm(carried[f"eyeBlink{side}"], axis=1)
