@@ -94,7 +94,7 @@ def eye_texture(
     # The rim of the opening carries lashes and the shadow of the lids.
     unit = IRIS_RADIUS * view.camera.intrinsics[0, 0] / view.camera.to_camera(sphere.centre)[2]
     inner = ndimage.gaussian_filter(
-        ndimage.grey_erosion(opening, footprint=_disc(max(1, int(0.16 * unit)))), 0.06 * unit
+        ndimage.grey_erosion(opening, footprint=_disc(max(1, int(0.10 * unit)))), 0.06 * unit
     )
     trust = sample_image(inner[..., None], pixels)[:, 0].reshape(size, size)
     towards = (points - sphere.centre) @ (view.camera.centre - sphere.centre)
@@ -110,7 +110,7 @@ def eye_texture(
         return chosen[middle].mean(0)
 
     iris = typical((share > 0.5) & (share < 0.9), (0.30, 0.22, 0.16), 0.5)
-    white = typical((share > 1.25) & (share < 2.2), (0.80, 0.77, 0.75), 0.7)
+    white = typical((share > 1.25) & (share < 2.2), (0.80, 0.77, 0.75), 0.5)
     spokes = _ring_noise(direction, generator)
     model = white * (1 - 0.10 * np.clip(share - 1.6, 0, 2)[..., None])
     pink = np.clip((share - 2.2) / 2.0, 0, 1)[..., None]

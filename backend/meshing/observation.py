@@ -57,7 +57,7 @@ def observe(portrait: Portrait, fit: BodyFit) -> Observation:
     right, left = eye_polygons(landmarks)
     mouth = inner_lip_polygon(landmarks)
     # Lids and lips are read a little away from the openings, where lashes, teeth and shadow begin.
-    openings = np.maximum(np.maximum(soft(right, 0.045 * unit), soft(left, 0.045 * unit)), soft(mouth, 0.02 * unit))
+    openings = np.maximum(np.maximum(soft(right, 0.02 * unit), soft(left, 0.02 * unit)), soft(mouth, 0.02 * unit))
     strands = _strands_on_skin(portrait.image, segmentation.skin, segmentation.hair, landmarks, unit)
     hair = np.clip(segmentation.hair + strands * segmentation.skin, 0, 1)
     skin = np.clip(segmentation.skin * (1 - strands), 0, 1)
@@ -102,8 +102,8 @@ def _strands_on_skin(
     like_hair = np.clip((to_skin - to_hair) / 1.2, 0, 1) * np.clip((to_skin - 1.0) / 0.8, 0, 1)
     # Brows, eyes and what lies below them have such colours too.
     features = np.zeros(skin.shape, np.uint8)
-    for ring in (RIGHT_BROW, LEFT_BROW, RIGHT_EYE, LEFT_EYE, OUTER_LIPS):
-        features |= polygon_mask(landmarks[list(ring)], len(skin), grow=0.10 * unit).astype(np.uint8)
+    for ring, margin in ((RIGHT_BROW, 0.04), (LEFT_BROW, 0.04), (RIGHT_EYE, 0.1), (LEFT_EYE, 0.1), (OUTER_LIPS, 0.1)):
+        features |= polygon_mask(landmarks[list(ring)], len(skin), grow=margin * unit).astype(np.uint8)
     rows = np.arange(len(skin))[:, None]
     above = np.clip((landmarks[[33, 263], 1].mean() - rows) / (0.2 * unit), 0, 1)
     # Beside the face, strands also hang lower, down to the height of the nose.

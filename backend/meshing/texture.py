@@ -53,7 +53,10 @@ class Projection:
 
 
 def visibility(
-    view: View, occluders: Int[np.ndarray, "F 3"], points: Float[np.ndarray, "n 3"], tolerance: float = 0.003
+    view: View,
+    occluders: Int[np.ndarray, "F 3"],
+    points: Float[np.ndarray, "n 3"],
+    tolerance: float | Float[np.ndarray, " n"] = 0.003,
 ) -> Bool[np.ndarray, " n"]:
     """Which surface points (metres) no triangle of `occluders` (over `view.vertices`) hides, with slack in metres."""
     camera = view.camera
@@ -78,11 +81,12 @@ def project_view(
     view: View,
     occluders: Int[np.ndarray, "F 3"],
     size: int,
-    trust: Float[np.ndarray, " V"] | None = None,
+    strict: Float[np.ndarray, " V"] | None = None,
 ) -> Projection:
     """Colour and weight of each texel of `mesh` as seen in `view`. `mesh.faces` index `view.vertices`.
 
-    `trust` in [0, 1] per vertex scales the weight.
+    `strict` in [0, 1] per vertex marks folds finer than the usual slack of the depth test (lids): there a texel
+    counts only when it is plainly visible and faces the camera.
     """
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
     covered = buffers.face_index >= 0
@@ -90,11 +94,13 @@ def project_view(
     normals = interpolate(buffers, mesh.faces, vertex_normals(view.vertices, mesh.faces))[covered]
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
     cosine = facing(view, points, normals)
-    weight = smoothstep(_GRAZING, _FACING, cosine) * visibility(view, occluders, points)
+    fold = np.zeros(len(points))
+    if strict is not None:
+        fold = interpolate(buffers, mesh.faces, strict[:, None].astype(np.float32))[covered][:, 0]
+    weight = smoothstep(_GRAZING, _FACING, cosine - 0.2 * fold)
+    weight = weight * visibility(view, occluders, points, np.where(fold > 0.5, 0.0012, 0.003))
     pixels = view.camera.project(points)
     weight = weight * sample_image(view.skin[..., None], pixels)[:, 0]
-    if trust is not None:
-        weight = weight * interpolate(buffers, mesh.faces, trust[:, None].astype(np.float32))[covered][:, 0]
     colour = np.zeros((*covered.shape, 3), np.float32)
     weights = np.zeros(covered.shape, np.float32)
     colour[covered] = sample_image(view.image, pixels)

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from backend.body_model.fitting import BodyFit, gaze_rotation
 from backend.meshing.atlas import face_focused_uvs
 from backend.meshing.eyes import eye_texture, eyeball_mesh
+from backend.meshing.inner_part import InnerPart
 from backend.meshing.levelset import compact
 from backend.meshing.mesh import Mesh
 from backend.meshing.observation import Observation
@@ -136,7 +137,7 @@ def build_wrapped(
         shell_faces.append(shell.faces + sum(map(len, stacked)))
         stacked.append(shell.vertices)
     everything = np.concatenate(stacked)
-    inner = [topology.faces[topology.parts[p]] for p in topology.parts if p.startswith(("eye_", "teeth"))]
+    inner = [topology.faces[topology.parts[p]] for p in topology.parts if p.startswith("eye_")]
     occluders = np.concatenate([head.faces, *inner, *shell_faces])
     view = dataclasses.replace(observation.view, vertices=everything)
 
@@ -173,6 +174,8 @@ def build_wrapped(
         lashes(model, settled, lash_colour),
     ]
     for part in inner_parts:
+        if part.name.startswith("teeth"):
+            part = _teeth_as_seen(part, fit, observation, everything, occluders)
         parts.append(
             rigged_part(part.name, part.mesh, part.texture, part.material, part.attachment, keys, skin_weights)
         )
@@ -263,7 +266,6 @@ def _skin_texture(
     mirror[:body] = mirror_vertices(model.template)
     mesh = Mesh(everything, head.faces, head.uvs, head.uv_faces)
     lining = smoothstep(0.3, 0.8, regions["mouth_interior"])
-    trust = extended(1 - 0.95 * folded_lids(fit))
     # The rim of the lids is dark with lashes: the tone of the lids comes from further out.
     tone = vertex_tone(mesh, view, occluders, mirror, extended(1 - folded_lids(fit, 0.0006, 0.002)))
     # Painted after the tone was carried on, so that neither colour spreads into the skin beside it.
@@ -274,10 +276,67 @@ def _skin_texture(
         painted.append((extended(under_hair), hair_tone * 0.75))
     for mask, colour in painted:
         tone = tone * (1 - mask[:, None]) + mask[:, None] * colour
-    projection = project_view(mesh, view, occluders, size, trust=trust)
+    projection = project_view(mesh, view, occluders, size, strict=extended(folded_lids(fit)))
     no_borrow = extended(np.clip(lining + regions["scalp"], 0, 1))
     texture = compose_texture(mesh, tone, projection, mirror, no_borrow, size)
     return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _teeth_as_seen(
+    part: InnerPart,
+    fit: BodyFit,
+    observation: Observation,
+    everything: Float[np.ndarray, "N 3"],
+    occluders: Int[np.ndarray, "F 3"],
+) -> InnerPart:
+    """A row of teeth at the height where the portrait shows it, in the portrait's colours there.
+
+    Body models know where lips are, not how far below them a person's teeth end.
+    """
+    expression = np.tensordot(fit.expression, fit.model.expression_offsets(fit.identity), 1)
+    posed = part.mesh.vertices + part.attachment.carry(expression)
+    mesh = part.mesh
+    if part.name == "teeth_upper":
+        drop = _seen_edge(posed, observation)
+        mesh = dataclasses.replace(mesh, vertices=mesh.vertices + np.array([0, 0, drop]))
+        posed = posed + np.array([0, 0, drop])
+    if observation.mouth.max() < 0.5:
+        return dataclasses.replace(part, mesh=mesh)
+    vertices = np.concatenate([everything, posed])
+    shifted = Mesh(vertices, mesh.faces + len(everything), mesh.uvs, mesh.uv_faces)
+    inside = np.clip((observation.mouth - 0.6) / 0.3, 0, 1)
+    bright = observation.view.image.mean(2) / max(float(_teeth_shade(observation).mean()), 1e-3)
+    view = View(observation.view.image, inside * smoothstep(0.08, 0.2, bright), observation.view.camera, vertices)
+    size = part.texture.shape[0]
+    seen = project_view(shifted, view, np.concatenate([occluders, shifted.faces]), size)
+    weight = ndimage.gaussian_filter(seen.weight, 1.0)[..., None]
+    weight = np.minimum(weight, seen.weight[..., None])
+    base = part.texture[..., :3].astype(np.float32) / 255
+    texture = (np.clip(base * (1 - weight) + seen.colour * weight, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return dataclasses.replace(part, mesh=mesh, texture=texture)
+
+
+def _seen_edge(posed: Float[np.ndarray, "n 3"], observation: Observation, limit: float = 0.005) -> float:
+    """How far up (+) or down the edge of the upper front teeth must move to end where the picture shows it, metres."""
+    camera, mouth = observation.view.camera, observation.mouth > 0.7
+    front = posed[(np.abs(posed[:, 0]) < 0.008)]
+    if mouth.sum() < 80 or len(front) == 0:
+        return 0.0
+    edge = front[front[:, 2].argmin()]
+    column = int(camera.project(edge)[0])
+    image = observation.view.image.mean(2)
+    tone = float(_teeth_shade(observation).mean())
+    ends = []
+    for k in range(column - 6, column + 7):
+        rows = np.flatnonzero(mouth[:, k]) if 0 <= k < mouth.shape[1] else []
+        bright = [r for r in rows if image[r, k] > 0.6 * tone]
+        if len(bright) > 2:
+            ends.append(max(bright))
+    if len(ends) < 5:
+        return 0.0
+    depth = camera.to_camera(edge)[2]
+    wanted = camera.unproject(np.array([column + 0.5, np.median(ends) + 0.5]), np.array(depth))
+    return float(np.clip(wanted[2] - edge[2], -limit, 0.4 * limit))
 
 
 def folded_lids(fit: BodyFit, low: float = 0.0025, high: float = 0.006) -> Float[np.ndarray, " V"]:

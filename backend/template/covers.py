@@ -95,7 +95,7 @@ def measure_cover(
     low = np.minimum(prior.facing_limit, 0.006 + 0.4 * np.maximum(to_border, 0))
     limit = low * (1 - turned) + _MAX_THICKNESS * turned
     height = np.clip(height, 0, np.minimum(limit, np.maximum(outline, prior.least) + 0.002))
-    thickness = height * smoothstep(0.35, 0.75, coverage)
+    thickness = height * smoothstep(0.2, 0.55, coverage)
     thickness[np.setdiff1d(np.arange(len(vertices)), used)] = 0
     return Cover(thickness, coverage)
 
@@ -170,4 +170,4 @@ def carve(
     )
     inside_picture = sample_nearest(known.astype(np.float32), pixels, 0.0) > 0.5
     # Meshing and smoothing shave thin edges off by about as much as this gives back.
-    return np.where(inside_picture, allowed * metres_per_pixel + 0.0015, 1.0)
+    return np.where(inside_picture, allowed * metres_per_pixel + 0.0025, 1.0)
