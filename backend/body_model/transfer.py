@@ -99,22 +99,3 @@ def distance_laplacian(vertices: Float[np.ndarray, "T 3"], faces: Int[np.ndarray
     adjacency = sparse.csr_matrix((weight, (links[:, 0], links[:, 1])), (count, count))
     adjacency = adjacency + adjacency.T
     return sparse.csr_matrix(sparse.diags(np.asarray(adjacency.sum(1)).ravel()) - adjacency)
-
-
-def torn_faces(
-    vertices: Float[np.ndarray, "T 3"],
-    faces: Int[np.ndarray, "G 3"],
-    offsets: Float[np.ndarray, "T 3"],
-    stretch: float = 4.0,
-) -> Bool[np.ndarray, " G"]:
-    """Faces with an edge that `offsets` make more than `stretch` times as long.
-
-    A level set joins closed lips by a few faces; under jawOpen exactly these tear, and without them the mouth opens.
-    """
-    moved = vertices + offsets
-    worst = np.zeros(len(faces))
-    for a, b in ((0, 1), (1, 2), (2, 0)):
-        before = np.linalg.norm(vertices[faces[:, a]] - vertices[faces[:, b]], axis=1)
-        after = np.linalg.norm(moved[faces[:, a]] - moved[faces[:, b]], axis=1)
-        worst = np.maximum(worst, after / np.maximum(before, 1e-9))
-    return worst > stretch

@@ -1,15 +1,14 @@
-"""Fields keep their meaning on another mesh of the same head: smoothed, refined, coarsened, lips grown together."""
+"""Fields keep their meaning on another mesh of the same head: smoothed, refined or coarsened."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial import KDTree
 
 from backend.body_model.anny import load_anny
 from backend.body_model.base import defaults
-from backend.body_model.correspondence import closest_barycentric, compact, correspond
-from backend.body_model.transfer import continue_field, torn_faces, transfer
+from backend.body_model.correspondence import closest_barycentric, compact, correspond, edges
+from backend.body_model.transfer import continue_field, transfer
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -23,6 +22,13 @@ def anny():
     fields = {name: offsets[used].astype(float) for name, offsets in shapes.items()}
     fields["weights"] = model.skin_weights[used]
     return model.template[used], faces, fields
+
+
+def stretch(vertices, faces, offsets):
+    """How much longer each edge becomes."""
+    a, b = edges(faces).T
+    moved = vertices + offsets
+    return np.linalg.norm(moved[a] - moved[b], axis=1) / np.linalg.norm(vertices[a] - vertices[b], axis=1)
 
 
 def test_onto_itself_nothing_changes(anny):
@@ -69,7 +75,7 @@ def test_the_mouth_of_a_copy_opens(anny, files, kind):
         distance = correspond(original, faces, posed, target_faces).distance
         rest = correspond(vertices, faces, target, target_faces).distance
         assert np.percentile(distance, 99) < np.percentile(rest, 99) + 0.001, shape
-    assert torn_faces(target, target_faces, carried["jawOpen"], 8.0).sum() == 0
+    assert stretch(target, target_faces, carried["jawOpen"]).max() < 8
     np.testing.assert_allclose(carried["weights"].sum(1), 1, atol=1e-6)
     assert carried["weights"].min() >= 0
 
@@ -95,17 +101,6 @@ def test_what_is_out_of_reach_continues_what_is_in_reach(anny):
     carried = transfer(vertices, faces, {"weights": fields["weights"]}, target, faces)["weights"]
     np.testing.assert_allclose(carried.sum(1), 1, atol=1e-6)
     np.testing.assert_allclose(carried[back], fields["weights"][back], atol=0.15)
-
-
-def test_bridges_between_grown_together_lips_are_found(anny):
-    vertices, faces, fields = anny
-    lower, upper = (np.flatnonzero(mask) for mask in mouth(vertices, fields))
-    distance, nearest = KDTree(vertices[upper]).query(vertices[lower])
-    low, other = lower[np.argsort(distance)[:2]]
-    bridge = np.array([[low, other, upper[nearest[distance.argmin()]]]])
-    torn = torn_faces(vertices, np.concatenate([faces, bridge]), fields["jawOpen"], 4.5)
-    assert torn[-1]
-    assert torn.sum() == 1
 
 
 @given(seed=seeds)
