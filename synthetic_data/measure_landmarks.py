@@ -257,7 +257,7 @@ def estimate(model: BodyModel, observations: list[Observation]) -> LandmarkMap:
     for landmark in range(COUNT):
         points = np.concatenate([places[:, landmark], places[:, mirror[landmark]] * [-1, 1, 1]])
         points = points[np.isfinite(points[:, 0])]
-        if len(points) < 4:
+        if len(points) < 2:
             raise RuntimeError(f"landmark {landmark} was seen in {len(points)} pictures only; render more people")
         centre = geometric_median(points)
         candidates = _eye_faces(model, landmark) if landmark in IRISES else np.flatnonzero(rules.allowed(landmark))
