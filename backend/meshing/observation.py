@@ -57,7 +57,7 @@ def observe(portrait: Portrait, fit: BodyFit) -> Observation:
     right, left = eye_polygons(landmarks)
     mouth = inner_lip_polygon(landmarks)
     # Lids and lips are read a little away from the openings, where lashes, teeth and shadow begin.
-    openings = np.maximum(np.maximum(soft(right, 0.02 * unit), soft(left, 0.02 * unit)), soft(mouth, 0.02 * unit))
+    openings = np.maximum(np.maximum(soft(right, 0.033 * unit), soft(left, 0.033 * unit)), soft(mouth, 0.02 * unit))
     strands = _strands_on_skin(portrait.image, segmentation.skin, segmentation.hair, landmarks, unit)
     hair = np.clip(segmentation.hair + strands * segmentation.skin, 0, 1)
     skin = np.clip(segmentation.skin * (1 - strands), 0, 1)

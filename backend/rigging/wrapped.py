@@ -174,7 +174,7 @@ def build_wrapped(
         lashes(model, settled, lash_colour),
     ]
     for part in inner_parts:
-        if part.name.startswith("teeth"):
+        if part.name == "teeth_upper":
             part = _teeth_as_seen(part, fit, observation, everything, occluders)
         parts.append(
             rigged_part(part.name, part.mesh, part.texture, part.material, part.attachment, keys, skin_weights)
@@ -289,17 +289,15 @@ def _teeth_as_seen(
     everything: Float[np.ndarray, "N 3"],
     occluders: Int[np.ndarray, "F 3"],
 ) -> InnerPart:
-    """A row of teeth at the height where the portrait shows it, in the portrait's colours there.
+    """The upper row of teeth at the height where the portrait shows it, in the portrait's colours there.
 
     Body models know where lips are, not how far below them a person's teeth end.
     """
     expression = np.tensordot(fit.expression, fit.model.expression_offsets(fit.identity), 1)
     posed = part.mesh.vertices + part.attachment.carry(expression)
-    mesh = part.mesh
-    if part.name == "teeth_upper":
-        drop = _seen_edge(posed, observation)
-        mesh = dataclasses.replace(mesh, vertices=mesh.vertices + np.array([0, 0, drop]))
-        posed = posed + np.array([0, 0, drop])
+    drop = np.array([0, 0, _seen_edge(posed, observation)])
+    mesh = dataclasses.replace(part.mesh, vertices=part.mesh.vertices + drop)
+    posed = posed + drop
     if observation.mouth.max() < 0.5:
         return dataclasses.replace(part, mesh=mesh)
     vertices = np.concatenate([everything, posed])

@@ -101,17 +101,20 @@ def fit_field(
 def labelled_points(
     model: BodyModel, observation: Observation, volume: TemplateVolume, count: int, generator: np.random.Generator
 ) -> PointSamples:
-    """Points with occupancy and colour: half around the surface, the rest all over the cube."""
+    """Points with occupancy and colour: two thirds around the surface, the rest all over the cube."""
     from backend.radiance.supervision import PointSamples
 
-    spread = generator.uniform(-HALF_SIZE, HALF_SIZE, (count, 3))
-    value, _, _ = volume.evaluate(spread)
+    spread = generator.uniform(-HALF_SIZE, HALF_SIZE, (count // 3, 3))
+    spread_value, spread_layer, spread_nearest = volume.evaluate(spread)
     # Points near the surface are found by moving around those that are near it already.
-    near = spread[np.abs(value) < 0.02]
-    around = near[generator.integers(0, len(near), count)] + generator.normal(0, 0.006, (count, 3))
-    around = np.clip(around, -HALF_SIZE, HALF_SIZE)
-    points = np.concatenate([spread[: count // 3], around])
-    value, layer, nearest = volume.evaluate(points)
+    near = spread[np.abs(spread_value) < 0.02]
+    around = near[generator.integers(0, len(near), count - len(spread))]
+    around = np.clip(around + generator.normal(0, 0.006, around.shape), -HALF_SIZE, HALF_SIZE)
+    around_value, around_layer, around_nearest = volume.evaluate(around)
+    points = np.concatenate([spread, around])
+    value = np.concatenate([spread_value, around_value])
+    layer = np.concatenate([spread_layer, around_layer])
+    nearest = np.concatenate([spread_nearest, around_nearest])
     # A soft step over 2 mm keeps the level set smooth on planes with texels of 4 mm.
     occupancy = 1 / (1 + np.exp(-np.clip(value / 0.001, -12, 12)))
     colours = _colours(model, observation, volume, points, layer, nearest)
