@@ -44,6 +44,9 @@ class FitConfig:
 
     The planes are a sum of images of the sizes `level_sizes`, enlarged bilinearly: coarse ones converge first and give
     sensible values where nothing was seen. Level k joins after the fraction `level_starts[k]` of the steps.
+
+    The priors see whole planes and cost as much as thousands of points, so only each `regularise_every`-th step pays
+    for them, with as many times their weight.
     """
 
     decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
@@ -52,20 +55,22 @@ class FitConfig:
     level_starts: tuple[float, ...] = (0.0, 0.15, 0.4)
     steps: int = 1000
     avatars_per_step: int = 8
-    point_batch: int = 16384
+    point_batch: int = 8192
     ray_start: float = 0.5
     points_kept: float = 0.3
     ray_batch: int = 2048
     ray_samples: int = 24
-    plane_rate: float = 1e-2
-    decoder_rate: float = 2e-3
+    plane_rate: float = 2e-2
+    decoder_rate: float = 5e-3
     final_rate: float = 0.05
     colour_weight: float = 5.0
     alpha_weight: float = 0.5
     ray_weight: float = 20.0
     sparse_weight: float = 1e-4
     smooth_weight: float = 0.1
+    smooth_density_weight: float = 1.0
     compact_weight: float = 0.0
+    regularise_every: int = 4
     rescale_probability: float = 0.0
     rescale_sizes: tuple[int, ...] = (64,)
     plane_noise: float = 0.0
@@ -123,7 +128,7 @@ def fit_triplanes(
             order = torch.randperm(len(avatars), generator=generator, device=generator.device)
             chosen = [avatars[i] for i in order[: config.avatars_per_step].tolist()]
         planes = torch.stack([avatar.planes(fraction) for avatar in chosen])
-        loss = _loss(planes, decoder, [avatar.target for avatar in chosen], fraction, config, generator)
+        loss = _loss(planes, decoder, [avatar.target for avatar in chosen], step, config, generator)
         loss.backward()
         for avatar in chosen:
             avatar.step(config.plane_rate * decay)
@@ -159,10 +164,9 @@ class _Avatar:
     def planes(self, fraction: float) -> Float[Tensor, "3 C H W"]:
         """The planes at the size of the finest level that takes part at this fraction of the fit."""
         self.active = sum(start <= fraction for start in self.config.level_starts)
-        size = self.config.level_sizes[self.active - 1]
-        planes = self.levels[self.active - 1]
-        for level in self.levels[: self.active - 1]:
-            planes = planes + F.interpolate(level, (size, size), mode="bilinear", align_corners=False)
+        planes = self.levels[0]
+        for level in self.levels[1 : self.active]:
+            planes = level + F.interpolate(planes, level.shape[-2:], mode="bilinear", align_corners=False)
         return planes.clamp(-1, 1)
 
     def step(self, rate: float) -> None:
@@ -198,17 +202,25 @@ def _loss(
     planes: Float[Tensor, "B 3 C H W"],
     decoder: Decoder,
     targets: Sequence[_Target],
-    fraction: float,
+    step: int,
     config: FitConfig,
     generator: torch.Generator,
 ) -> Float[Tensor, ""]:
     """Loss of one step, summed over the chosen avatars so that their number does not change the rate of learning."""
     count = len(planes)
-    loss = config.sparse_weight * sparsity(planes) + config.smooth_weight * roughness(planes)
-    if config.compact_weight:
-        loss = loss + config.compact_weight * density_variation(planes, decoder, generator)
+    loss = planes.new_zeros(())
+    if step % config.regularise_every == 0:
+        split = decoder.config.colour_channels
+        priors = (
+            config.sparse_weight * sparsity(planes)
+            + config.smooth_weight * roughness(planes[:, :, :split])
+            + config.smooth_density_weight * roughness(planes[:, :, split:])
+        )
+        if config.compact_weight:
+            priors = priors + config.compact_weight * density_variation(planes, decoder, generator)
+        loss = loss + config.regularise_every * priors
     decoded = _perturb(planes, config, generator)
-    use_rays = fraction >= config.ray_start and any(target.rays for target in targets)
+    use_rays = step >= config.ray_start * config.steps and any(target.rays for target in targets)
     kept = config.points_kept if use_rays else 1.0
     if kept:
         batches = [target.draw_points(int(config.point_batch * kept), generator) for target in targets]

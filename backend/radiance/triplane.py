@@ -7,7 +7,10 @@ the feature of a point is the mean over the three planes; values stay in [-1, 1]
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
+import errno
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,12 +83,13 @@ class TriPlane:
 
     def to(self, device: torch.device | str) -> TriPlane:
         """Copy on another device."""
-        return dataclasses.replace(self, planes=self.planes.to(device), decoder=self.decoder.to(device))
+        decoder = copy.deepcopy(self.decoder).to(device)
+        return dataclasses.replace(self, planes=self.planes.to(device), decoder=decoder)
 
     def save(self, path: str | Path) -> None:
         """Write planes, decoder and conventions into one `.safetensors` file, whole or not at all.
 
-        Raises `MaquetteError` when the folder cannot be written to.
+        Raises `MaquetteError` (OUTPUT_NOT_WRITABLE, DISK_FULL) when that is not possible.
         """
         from safetensors.torch import save
 
@@ -106,13 +110,14 @@ class TriPlane:
             partial.write_bytes(data)
             partial.replace(path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise MaquetteError(
-                ErrorCode.OUTPUT_NOT_WRITABLE,
-                f"Cannot write {path}: choose a folder that exists, is writable and has space left.",
-                stage="fit",
-                hint=str(error),
-            ) from error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                sentence = f"There is no room left to write {path}: free some space or choose another place."
+                raise MaquetteError(ErrorCode.DISK_FULL, sentence, stage="fit") from error
+            sentence = f"{path} cannot be written: choose a folder that exists and where you may write."
+            raise MaquetteError(ErrorCode.OUTPUT_NOT_WRITABLE, sentence, stage="fit", hint=str(error)) from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> TriPlane:

@@ -38,8 +38,10 @@ def check_sphere(triplane, centre=(0.03, -0.02, 0.04)):
     assert (occupancy[distance > 0.008] < 0.5).float().mean() > 0.99
 
 
-def test_points_give_shape_and_colour():
-    triplane = fit_triplane(sphere_points(), config=SMALL, generator=generator())
+@pytest.mark.parametrize("activation", ["softplus", "exp"])
+def test_points_give_shape_and_colour(activation):
+    config = dataclasses.replace(SMALL, decoder=DecoderConfig(activation=activation))
+    triplane = fit_triplane(sphere_points(), config=config, generator=generator())
     check_sphere(triplane)
     points = torch.rand(5000, 3, generator=generator(9)) * 0.5 - 0.25
     inside = sphere().distance(points) < -0.005
