@@ -30,7 +30,17 @@ WORKING_SIDE = 2048
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 _READABLE = "JPEG, PNG, WebP, TIFF, BMP or GIF"
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, struct.error, zlib.error)
+_DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    cv2.error,
+)
 
 
 def load_image(path: str | Path, *, max_side: int = WORKING_SIDE) -> Float[np.ndarray, "H W C"]:
@@ -113,7 +123,7 @@ def _decode(data: bytes, path: Path, max_side: int) -> np.ndarray:
         image.draft(None, (max_side, max_side))
         image.load()
         if image.mode.startswith(("I", "F")):
-            pixels = _reduced(_deep_to_float(np.asarray(image), image.mode, path), max_side)
+            pixels = _deep_to_float(_reduced(np.asarray(image), max_side), image.mode, path)
         else:
             pixels = _to_srgb(image, max_side)
     return _oriented(pixels, orientation)
@@ -144,17 +154,13 @@ def _to_srgb(image: Image.Image, max_side: int) -> np.ndarray:
         image = image.convert("RGBA")
     elif image.mode not in ("RGB", "RGBA", "L", "CMYK", "LAB"):
         image = image.convert("RGB")
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    if alpha is not None:
-        image = image.convert("RGB")
-    if alpha is None and max(image.size) > max_side:
-        # Reducing first keeps the colour conversion and the float copy small.
+    if max(image.size) > max_side:
+        # Reducing first keeps the colour conversion and the float copy small; Pillow weighs colours by their alpha.
         image = ImageOps.contain(image, (max_side, max_side), Image.Resampling.LANCZOS)
-    image = _convert_profile(image, profile)
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    image = _convert_profile(image.convert("RGB") if alpha else image, profile)
     colour = np.asarray(image.convert("RGB"), np.float32) / 255
-    if alpha is None:
-        return colour
-    return _reduced(np.dstack([colour, np.asarray(alpha, np.float32) / 255]), max_side)
+    return colour if alpha is None else np.dstack([colour, np.asarray(alpha, np.float32) / 255])
 
 
 def _convert_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -197,28 +203,25 @@ def _decode_deep_tiff(data: bytes, path: Path, max_side: int) -> np.ndarray:
     if pixels is None:
         raise _bad(path, f"is a kind of TIFF that cannot be decoded: export it again as {_READABLE}")
     scale = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(pixels.dtype, 1)
-    pixels = np.atleast_3d(pixels).astype(np.float32) / scale
+    pixels = np.atleast_3d(_reduced(pixels, max_side)).astype(np.float32) / scale
     if not np.isfinite(pixels).all():
         raise _bad(path, f"contains values that are not numbers: export it again as {_READABLE}")
     if pixels.shape[-1] == 1:
         pixels = np.repeat(pixels, 3, axis=-1)
     pixels[..., :3] = pixels[..., 2::-1]  # OpenCV decodes to BGR
-    return _oriented(_reduced(pixels.clip(0, 1), max_side), orientation)
+    return _oriented(pixels.clip(0, 1), orientation)
 
 
 def _reduced(pixels: np.ndarray, max_side: int) -> np.ndarray:
-    """Area-averaged so that the longer side is at most `max_side`; colours weigh by their alpha."""
+    """Area-averaged, in the type it came in, so that the longer side is at most `max_side`."""
     height, width = pixels.shape[:2]
     scale = max_side / max(height, width)
     if scale >= 1:
         return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if pixels.shape[-1] == 3:
-        return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    alpha = pixels[..., 3:]
-    small = cv2.resize(np.dstack([pixels[..., :3] * alpha, alpha]), size, interpolation=cv2.INTER_AREA)
-    small[..., :3] /= np.maximum(small[..., 3:], 1e-4)
-    return small
+    if not np.issubdtype(pixels.dtype, np.uint16):
+        pixels = pixels.astype(np.float32, copy=False)
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
 def _checked(pixels: np.ndarray, path: Path) -> np.ndarray:

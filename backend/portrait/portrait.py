@@ -32,8 +32,9 @@ class Portrait:
     All pixel coordinates are crop pixels with centres at +0.5. `foreground` is the picture with the background's share
     taken out of the soft edge, to be composited with `matte`. `depth` is relative, in crop pixels, negative towards
     the viewer. `inside` is false where the crop reaches beyond the source picture; there the border pixels are
-    repeated and the matte is zero. `yaw` in degrees is positive towards the person's left. `source` is the whole
-    picture (straight RGB, at most 2048 pixels long), for detail finer than the crop. `sharpness` is 1 when the source
+    repeated and the matte is zero. The background of `segmentation` is `1 - matte`. `yaw` in degrees is positive
+    towards the person's left. `source` is the whole picture (straight RGB, at most 2048 pixels long), for detail finer
+    than the crop; use `warp` with your own similarity after `crop_to_source`. `sharpness` is 1 when the source
     shows the face as finely as usual avatars need; `glasses` is the probability that the person wears any.
     """
 
@@ -111,7 +112,7 @@ def _load(path: Path, size: int, models: MediaPipeModels) -> Portrait:
         foreground=matting.foreground_colours(image, matte),
         matte=matte,
         inside=inside,
-        segmentation=segmentation,
+        segmentation=segmentation.with_matte(matte),
         landmarks=landmarks,
         depth=face.depth * scale,
         yaw=face.yaw,

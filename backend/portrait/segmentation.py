@@ -55,6 +55,15 @@ class Segmentation:
     def garment(self) -> Float[np.ndarray, "S S"]:
         return self.probabilities[..., 3]
 
+    def with_matte(self, matte: Float[np.ndarray, "S S"]) -> Segmentation:
+        """The same classes with `1 - matte` as background, so that they agree at soft edges."""
+        parts = self.probabilities[..., 1:]
+        # A strand beyond the first border is what the person is made of beside it.
+        reach = 2 * round(len(matte) / 50) + 1
+        parts = parts + 0.01 * cv2.blur(parts, (reach, reach))
+        parts *= (matte / parts.sum(axis=-1))[..., None]
+        return dataclasses.replace(self, probabilities=np.concatenate([(1 - matte)[..., None], parts], axis=-1))
+
 
 def segment(
     image: Float[np.ndarray, "S S 3"],

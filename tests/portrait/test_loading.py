@@ -78,7 +78,7 @@ def test_sixteen_bit_files_keep_their_brightness(picture, astronaut, tmp_path):
     assert difference(load_image(tmp_path / "grey.png")[..., 0], grey / 255) < 1e-4
     cv2.imwrite(str(tmp_path / "colour.png"), astronaut[..., ::-1].astype(np.uint16) * 257)
     assert difference(load_image(tmp_path / "colour.png"), astronaut / 255) < 0.003
-    tifffile.imwrite(tmp_path / "colour.tif", astronaut.astype(np.uint16) * 257)
+    tifffile.imwrite(tmp_path / "colour.tif", astronaut.astype(np.uint16) * 257, photometric="rgb")
     assert difference(load_image(tmp_path / "colour.tif"), astronaut / 255) < 1e-4
 
 
@@ -183,8 +183,9 @@ def assert_refused(path, reason: str) -> None:
 
 
 def test_values_that_are_not_numbers_are_refused(tmp_path):
-    for name, shape in (("grey.tif", (100, 100)), ("colour.tif", (100, 100, 3))):
-        tifffile.imwrite(tmp_path / name, np.full(shape, np.nan, np.float32))
+    for kind, shape in (("minisblack", (100, 100)), ("rgb", (100, 100, 3))):
+        name = f"{kind}.tif"
+        tifffile.imwrite(tmp_path / name, np.full(shape, np.nan, np.float32), photometric=kind)
         assert_refused(tmp_path / name, "not numbers")
 
 

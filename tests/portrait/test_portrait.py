@@ -104,6 +104,7 @@ def test_probabilities_add_up(astronaut_portrait):
     probabilities = astronaut_portrait.segmentation.probabilities
     assert np.allclose(probabilities.sum(-1), 1, atol=1e-4)
     assert probabilities.min() >= 0
+    assert np.allclose(probabilities[..., 0], 1 - astronaut_portrait.matte)
     assert astronaut_portrait.segmentation.baldness < 0.1
 
 
@@ -177,6 +178,20 @@ def test_the_best_of_several_pictures_comes_first(astronaut, tmp_path):
     assert [portrait.path.name for portrait in portraits] == ["large.png", "small.png"]
     assert portraits[0].image.shape == (256, 256, 3)
     assert any("small" in warning for warning in portraits[1].warnings)
+
+
+def test_a_neighbour_is_background(astronaut, tmp_path):
+    head = Image.fromarray(astronaut[20:200, 160:290]).resize((98, 135), Image.Resampling.LANCZOS)
+    pair = astronaut.copy()
+    pair[60:195, 300:398] = head
+    Image.fromarray(pair).save(tmp_path / "pair.png")
+    portrait = load_portraits([tmp_path / "pair.png"], size=512)[0]
+    assert any("1 more face" in warning for warning in portrait.warnings)
+    # The neighbour's eyes, from where they were pasted.
+    eyes = np.array([300 + (225 - 160) * 0.75, 60 + (103 - 20) * 0.75])
+    x, y = transform_points(portrait.source_to_crop, eyes)
+    assert around(portrait.matte, x, y, 8).max() < 0.2
+    assert around(portrait.matte, *portrait.landmarks[4], 8).min() > 0.99
 
 
 @pytest.mark.parametrize("count", [0, 6])
