@@ -339,8 +339,8 @@ def load_observations(path: Path) -> list[Observation]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--people", type=int, default=20, help="people to measure on")
-    parser.add_argument("--check", type=int, default=5, help="other people to verify on")
+    parser.add_argument("--people", type=int, default=14, help="people to measure on")
+    parser.add_argument("--check", type=int, default=4, help="other people to verify on")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--observations", type=Path, help="npz to keep, or to reuse when it exists")
