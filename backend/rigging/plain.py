@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
+from backend.meshing.hidden import DepthMaps, visible_faces
 from backend.meshing.levelset import compact, evaluate_grid, extract, face_components, taubin_smooth
-from backend.meshing.mesh import Mesh
+from backend.meshing.mesh import Mesh, vertex_normals
 from backend.meshing.rasterizer import interpolate, rasterize_uv
 from backend.meshing.shells import decimate, unwrap
-from backend.meshing.texture import View, fill_outside, project_view
+from backend.meshing.texture import View, facing, fill_outside, harmonic, sample_image, smoothstep, visibility
 from backend.rigging.assemble import close_openings
 from backend.rigging.avatar import Material, RiggedAvatar
 from backend.rigging.carried import RigSource, carry_rig
@@ -29,12 +29,19 @@ if TYPE_CHECKING:
     from backend.meshing.observation import Observation
     from backend.radiance.triplane import TriPlane
 
-_SMOOTHING = 4
+    Occupancy = Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]]
+
+_SMOOTHING = 8
 _SPARE = 0.999
 """Share of the triangles that decimation may leave; the rest is for its repair."""
 _REPAIRS = 8
 _FIELD_TEXTURE = 1024
 """Texels along each edge at which the field's colour is asked: finer than the texels of its planes."""
+_MOUTH_COLOUR = np.array([0.26, 0.08, 0.08])
+_DEEP = 0.004
+"""The field is believed to this depth under the skin of the body, in metres."""
+_RIPPLE = 0.008
+"""Depth in metres by which the level set may hide itself."""
 _OUTLINE = 0.002
 """Along the outline of the person this much, in metres, is not believed: those pixels mix with what lies behind."""
 
@@ -65,22 +72,37 @@ def build_plain(
         MaquetteError: BAD_MESH when the field is empty.
     """
     model = fit.model
-    vertices, faces = closed_surface(_occupancy(field), field.half_size, grid, face_budget)
+    posed = fit.posed()
+    body = DepthMaps.of(posed, outer_faces(model))
+    occupancy = _solid(_occupancy(field), body)
+    vertices, faces = closed_surface(occupancy, field.half_size, grid, face_budget)
     progress(0.3)
     mesh = unwrap(vertices, faces)
     progress(0.5)
     texture = _bake(field, mesh, observation, texture_size)
     progress(0.8)
-    posed, keys = fit.posed(), model.arkit_offsets(fit.identity)
-    source = RigSource(posed, outer_faces(model), keys, model.skin_weights, shift=posed - fit.neutral())
-    carried = carry_rig(source, vertices, faces)
+    carried = carry_rig(_source(fit, posed), vertices, faces)
     progress(1.0)
     part = carried.part("head", mesh, texture, Material(roughness=0.6))
     return RiggedAvatar([part], model.skeleton(fit.identity))
 
 
+def _source(fit: BodyFit, posed: Float[np.ndarray, "V 3"]) -> RigSource:
+    """The rig of the fitted body in the pose of the portrait, on the faces that show."""
+    model = fit.model
+    faces = outer_faces(model)
+    faces = faces[visible_faces(posed, faces)]
+    is_eye = np.zeros(len(posed), bool)
+    for side in ("left", "right"):
+        is_eye[model.topology.faces[model.topology.parts[f"eye_{side}"]]] = True
+    keys = model.arkit_offsets(fit.identity)
+    return RigSource(
+        posed, faces, keys, model.skin_weights, shift=posed - fit.neutral(), eye_faces=is_eye[faces].all(1)
+    )
+
+
 def closed_surface(
-    occupancy: Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]],
+    occupancy: Occupancy,
     half_size: float,
     grid: int,
     face_budget: int,
@@ -134,7 +156,16 @@ def _signed_volumes(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "
     return (a * np.cross(b, c)).sum(1) / 6
 
 
-def _occupancy(field: TriPlane) -> Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]]:
+def _solid(occupancy: Occupancy, body: DepthMaps) -> Occupancy:
+    """Full deep inside of the body, where no picture taught the field anything and hollows come up to the surface."""
+
+    def solid(points: np.ndarray) -> np.ndarray:
+        return np.where(body.behind(points) > _DEEP, 1.0, occupancy(points))
+
+    return solid
+
+
+def _occupancy(field: TriPlane) -> Occupancy:
     import torch
 
     def occupancy(points: np.ndarray) -> np.ndarray:
@@ -150,17 +181,41 @@ def _bake(field: TriPlane, mesh: Mesh, observation: Observation, size: int) -> U
     if len(base) != size:
         base = cv2.resize(base, (size, size), interpolation=cv2.INTER_LINEAR)
     view = observation.view
-    depth = float(np.median(view.camera.to_camera(mesh.vertices)[:, 2]))
-    outline = _OUTLINE * view.camera.intrinsics[0, 0] / depth
+    buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
+    covered = buffers.face_index >= 0
+    pixels = view.camera.project(interpolate(buffers, mesh.faces, mesh.vertices)[covered].astype(np.float64))
+    seen = interpolate(buffers, mesh.faces, _seen(mesh, view)[:, None])[covered, 0]
+    layers = np.concatenate([view.image, _clear_matte(mesh, observation)[..., None]], 2)
+    shown = sample_image(layers, pixels)
+    texture = base.copy()
+    weight = (seen * shown[:, 3])[:, None]
+    texture[covered] += (shown[:, :3] - base[covered]) * weight
+    # One skin from lip to lip: teeth on it would be drawn out with every word, a dark line opens like a mouth.
+    between = smoothstep(0.2, 0.8, sample_image(observation.mouth[..., None], pixels)) * seen[:, None] * shown[:, 3:]
+    texture[covered] += (_MOUTH_COLOUR - texture[covered]) * between
+    return (np.clip(fill_outside(texture, covered), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _seen(mesh: Mesh, view: View) -> Float[np.ndarray, " V"]:
+    """How well the picture shows each vertex, 0 to 1.
+
+    Judged on a smoother surface: a ripple of the level set must not hide itself from the picture it came from.
+    """
+    smooth = taubin_smooth(mesh.vertices, mesh.faces, 30)
+    in_view = View(view.image, view.skin, view.camera, smooth)
+    cosine = facing(view, smooth, vertex_normals(smooth, mesh.faces))
+    seen = smoothstep(0.15, 0.45, cosine) * visibility(in_view, mesh.faces, smooth, _RIPPLE)
+    strength = np.full(len(seen), 0.1)
+    return np.minimum(seen, harmonic(mesh.faces, strength, 0.1 * seen[:, None], len(seen))[:, 0] * 1.2)
+
+
+def _clear_matte(mesh: Mesh, observation: Observation) -> Float[np.ndarray, "H W"]:
+    """The person without the outline, whose pixels mix with what lies behind."""
+    camera = observation.view.camera
+    depth = float(np.median(camera.to_camera(mesh.vertices)[:, 2]))
+    outline = _OUTLINE * camera.intrinsics[0, 0] / depth
     matte = cv2.erode((observation.person * observation.known).astype(np.float32), _disc(1.5 * outline))
-    matte = cv2.GaussianBlur(matte, (0, 0), outline / 2)
-    projection = project_view(mesh, View(view.image, matte, view.camera, mesh.vertices), mesh.faces, size)
-    kernel = _disc(size / 340)
-    weight = ndimage.gaussian_filter(cv2.erode(projection.weight.astype(np.float32), kernel), size / 500)
-    weight = np.minimum(weight, projection.weight)[..., None]
-    covered = rasterize_uv(mesh.uvs, mesh.uv_faces, size).face_index >= 0
-    texture = fill_outside(projection.colour * weight + base * (1 - weight), covered)
-    return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return cv2.GaussianBlur(matte, (0, 0), outline / 2)
 
 
 def _field_colour(field: TriPlane, mesh: Mesh, size: int) -> Float[np.ndarray, "S S 3"]:
