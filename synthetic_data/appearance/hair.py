@@ -52,8 +52,9 @@ def grow_hair(model: BodyModel, vertices: Float[np.ndarray, "V 3"], hair: HairSp
     scalp = _scalp_lookup(model)
     roots = sample_roots(model, vertices, scalp, family.count, rng)
     skin = SkinCollider(model, vertices)
-    lock = _locks(roots, hair, family.locks, rng)
-    length, direction, fringe = _initial(roots, hair, lock, rng)
+    fringe = _fringe(roots, hair, rng)
+    lock = _locks(roots, hair, fringe, family.locks, rng)
+    length, direction = _initial(roots, hair, fringe, rng)
     points = _grow(roots, hair, family, skin, length, direction, fringe, rng)
     points = _gather(points, lock, family.clump, rng)
     if hair.family == "afro":
@@ -101,18 +102,26 @@ def _scalp_lookup(model: BodyModel):
     return mask
 
 
-def _locks(roots: Roots, hair: HairSpec, count: int, rng: np.random.Generator) -> np.ndarray:
-    """For every strand the strand that leads its lock; locks do not cross the parting."""
+def _fringe(roots: Roots, hair: HairSpec, rng: np.random.Generator) -> np.ndarray:
+    """Strands that hang over the forehead: cut hair of some people, mixed with its neighbours towards the crown."""
+    x, y, _ = roots.template.T
+    if hair.family not in ("bob", "long") or hair.fringe < 0.55:
+        return np.zeros(len(x), bool)
+    return rng.random(len(x)) < smoothstep(-0.005, -0.045, y) * smoothstep(0.062, 0.048, np.abs(x))
+
+
+def _locks(roots: Roots, hair: HairSpec, fringe: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """For every strand the strand that leads its lock; locks cross neither the parting nor the edge of the fringe."""
     leaders = rng.choice(len(roots.template), min(count, len(roots.template)), replace=False)
     side = 0.03 * np.sign(roots.template[:, :1] - hair.parting) * (hair.family in ("bob", "long"))
-    features = np.concatenate([roots.template, side], 1)
+    features = np.concatenate([roots.template, side * ~fringe[:, None], 0.1 * fringe[:, None]], 1)
     return leaders[KDTree(features[leaders]).query(features)[1]]
 
 
 def _initial(
-    roots: Roots, hair: HairSpec, lock: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Length and first direction of every strand, and which belong to a fringe."""
+    roots: Roots, hair: HairSpec, fringe: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Length and first direction of every strand."""
     template, normal = roots.template, roots.normals
     x, y, z = template.T
     count = len(x)
@@ -120,30 +129,28 @@ def _initial(
     top = smoothstep(0.0, 0.10, z)[:, None]
     front = smoothstep(65, 20, np.degrees(np.arctan2(np.abs(x), -y)))[:, None]
     vary = rng.uniform(0.85, 1.1, count)
-    fringe = np.zeros(count, bool)
     if hair.family == "buzz":
-        return hair.length * vary, normal + 0.5 * forwards * top - 0.6 * up * (1 - top), fringe
+        return hair.length * vary, normal + 0.5 * forwards * top - 0.6 * up * (1 - top)
     if hair.family == "afro":
         centre = np.array([0, 0.02, 0.04])
-        return hair.length * vary, unit(roots.positions - centre) + 0.5 * normal, fringe
+        return hair.length * vary, unit(roots.positions - centre) + 0.5 * normal
     if hair.family == "short":
         sweep = np.sign(hair.parting) * np.where(hair.parting != 0, 0.7, 0.0)
         # A whorl at the crown: hair lies away from it.
         crown = unit(template - np.array([0.005, 0.055, 0.11]))
         direction = (0.35 + 0.5 * hair.volume) * normal + 0.5 * crown + sweep * across * top
         direction = direction + forwards * (0.2 + 0.6 * hair.fringe) * front - 0.5 * up * (1 - top)
-        return hair.length * (0.28 + 0.72 * top[:, 0]) * vary, direction, fringe
+        return hair.length * (0.28 + 0.72 * top[:, 0]) * vary, direction
     # Bob and long hair is cut at one height, so that roots higher up grow longer strands.
     end = _TOP - hair.length
     length = np.clip(1.08 * (z - end) + 0.025, 0.03, 0.6) * rng.uniform(0.95, 1.03, count)
-    fringe = (front[:, 0] > 0.3) & (np.abs(x) < 0.05) & (hair.fringe > 0.55) & (y < -0.035)
-    length = np.where(fringe, np.clip(z - 0.045, 0.02, 0.09) * 1.15, length)
+    length = np.where(fringe, np.clip(z - 0.045, 0.02, 0.09) * 1.15 + 0.6 * np.clip(y + 0.04, 0, 0.05), length)
     side = np.sign(x - hair.parting + 1e-6)[:, None] * across
     parting = smoothstep(0.06, 0.02, y)[:, None]  # closes at the crown
-    parted = (0.3 + 0.4 * hair.volume) * normal + side * (0.8 * top * parting + 0.02)
+    parted = (0.3 + 0.4 * hair.volume) * normal + side * (0.5 * top * parting + 0.02)
     parted = parted - forwards * (0.35 * top + 0.5 * front)
     hanging = 0.5 * normal + 0.8 * forwards + 6 * x[:, None] * across
-    return length, np.where(fringe[:, None], hanging, parted), fringe
+    return length, np.where(fringe[:, None], hanging, parted)
 
 
 def _grow(

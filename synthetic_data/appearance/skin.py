@@ -46,7 +46,7 @@ def paint_skin(skin: SkinSpec, hair: HairSpec, model: BodyModel, size: int = 102
     pigment = 0.25 + 0.75 * hair.melanin
     melanin += 0.4 * brow_mask(p, hair) * pigment
     if hair.family != "bald":
-        melanin += atlas.regions["scalp"] * pigment * (0.9 if hair.family == "buzz" else 0.5)
+        melanin += atlas.regions["scalp"] * pigment * (0.9 if hair.family == "buzz" else 0.7)
     melanin += skin.stubble * beard_mask(p) * (1 - lips) * (0.25 + 0.4 * hair.melanin) * (0.6 + 0.8 * fine)
 
     absorbed = np.clip(melanin, 0.03, 4)[..., None] * _MELANIN
