@@ -105,6 +105,12 @@ def test_every_room_is_packaged() -> None:
     assert not left_out
 
 
+def test_every_module_of_ours_that_is_imported_exists() -> None:
+    modules = {_module(file) for file, _ in _sources()}
+    missing = [item for item in _imports() if _is_ours(item.module) and item.module not in modules]
+    assert not missing, _listed(missing)
+
+
 def test_every_package_in_use_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = [project["dependencies"], *project["optional-dependencies"].values()]
