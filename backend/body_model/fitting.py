@@ -32,14 +32,14 @@ EYE_CORNERS = (33, 263)
 class FitSettings:
     """Weights of the fit. Standard deviations of landmarks are in units of the outer-eye-corner distance."""
 
-    landmark_sd: float = 0.012
+    landmark_sd: float = 0.015
     contour_sd: float = 0.05
     symmetry_sd: float = 0.35
     """How far left and right halves of a pair may differ, in units of the parameter's own prior deviation."""
     distance_mean: float = 1.1
     """Usual distance of a portrait camera, metres."""
-    distance_sd: float = 0.25
-    """Deviation of the logarithm of the distance."""
+    distance_sd: float = 0.2
+    """Its deviation, metres."""
     iterations: int = 40
     offset_limit: float = 0.006
     """Largest personal offset, metres."""
@@ -205,7 +205,10 @@ class _Prior:
             rows.append(full)
             targets.append(target)
 
-        add({6: 1 / settings.distance_sd})
+        # The distance has a prior and the focal length next to none: a picture tells the size of a head by nothing but
+        # the identity's prior, and a wrong guess of the lens must not make the head smaller or larger.
+        add({5: 1 / settings.distance_sd}, settings.distance_mean / settings.distance_sd)
+        add({6: 0.5})
         for i, parameter in enumerate(parameters):
             add({7 + i: 1 / parameter.sd}, parameter.mean / parameter.sd)
             mirror = _mirror_name(parameter.name)
