@@ -13,6 +13,7 @@ from backend.body_model.correspondence import compact, correspond
 from backend.body_model.flame import load_flame
 from backend.body_model.linear import Y_UP_TO_HEAD
 from backend.body_model.registration import find_anchors, register
+from backend.meshing.rasterizer import rasterize
 from backend.rigging.avatar import ARKIT_SHAPES
 
 
@@ -138,6 +139,20 @@ def test_eyes_turn_about_their_own_centres(foreign):
         turned = neutral[ball] + offsets[name][ball]
         np.testing.assert_allclose(np.linalg.norm(turned - sphere.centre, axis=1), radius, atol=1e-6)
         assert np.abs(offsets[name][ball]).max() > 0.003
+
+
+def test_the_layout_of_a_head_without_texture_coordinates_does_not_overlap(foreign):
+    head, _, _ = foreign
+    skin = head.topology.parts["skin"]
+    size = 1024
+    pixels = np.c_[head.topology.uvs * [size, -size] + [0, size], np.ones(len(head.topology.uvs))]
+    triangles = head.topology.uv_faces[skin]
+    # Among equals the first triangle wins a pixel; in reversed order the last one does.
+    first = rasterize(pixels, triangles, size, size).face_index
+    last = rasterize(pixels, triangles[::-1], size, size).face_index
+    covered = first >= 0
+    assert covered.mean() > 0.6
+    assert (first[covered] != len(skin) - 1 - last[covered]).mean() < 1e-3
 
 
 @pytest.mark.parametrize("region", ["lips", "ears", "face", "scalp"])
