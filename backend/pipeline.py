@@ -113,8 +113,20 @@ def generate(request: AvatarRequest, out: Path, progress: Progress = lambda stag
     field = _template_field(fit, observation, quality, request.seed, stages.advance)
 
     stages.begin("mesh")
-    generator = np.random.default_rng(request.seed)
-    avatar = _avatar_from_field(request, field, fit, observation, quality, generator, stages)
+    if request.mesh == "levelset":
+        from backend.rigging.plain import build_plain
+
+        avatar = build_plain(
+            field,
+            fit,
+            observation,
+            grid=quality.grid,
+            face_budget=MAX_FACES,
+            texture_size=quality.skin_texture,
+            progress=stages.advance,
+        )
+    else:
+        avatar = _wrapped_avatar(field, fit, observation, quality, np.random.default_rng(request.seed), stages)
 
     stages.begin("export")
     quality_figures = {**figures(avatar, fit, observation), "warnings": list(portrait.warnings)}
@@ -156,8 +168,7 @@ def occupancy_of(field: TriPlane) -> Callable[[np.ndarray], np.ndarray]:
     return occupancy
 
 
-def _avatar_from_field(
-    request: AvatarRequest,
+def _wrapped_avatar(
     field: TriPlane,
     fit: BodyFit,
     observation: Observation,

@@ -91,7 +91,7 @@ def main() -> None:
         from backend.portrait.portrait import load_portraits
 
         portrait = load_portraits([options.portrait])[0].image
-        side = int(round(0.8 * len(portrait)))
+        side = round(0.8 * len(portrait))
         top, left = int(0.08 * len(portrait)), (len(portrait) - side) // 2
         picture = Image.fromarray((portrait[top : top + side, left : left + side] * 255 + 0.5).astype(np.uint8))
         beside = np.ones((len(sheet), 2 * options.size, 3), np.float32)
