@@ -11,7 +11,6 @@ from scipy.sparse.csgraph import dijkstra
 
 from backend.body_model.correspondence import Correspondence, correspond, edges
 from backend.body_model.transfer import continue_field, spread
-
 from backend.rigging.assemble import strongest_weights
 from backend.rigging.avatar import AvatarPart, Material
 
@@ -63,10 +62,12 @@ class CarriedRig:
         return AvatarPart(name, neutral, texture, material, joints, weights, moving)
 
 
-def carry_rig(source: RigSource, vertices: Float[np.ndarray, "T 3"], faces: Int[np.ndarray, "G 3"]) -> CarriedRig:
+def carry_rig(
+    source: RigSource, vertices: Float[np.ndarray, "T 3"], faces: Int[np.ndarray, "G 3"], *, fused: bool = True
+) -> CarriedRig:
     """Carry a rig to a surface that lies on the source.
 
-    What stands off (hair, clothes) follows the less the further off it is; its bones continue smoothly. Where the
+    What stands off (hair, clothes) follows the less the further off it is; its bones continue smoothly. Where a `fused`
     surface is one piece and the source is not, a key stretches it like a skin instead of tearing it: over the lips of
     a level set (see `StretchGuard`), and over its eyes, which a blink presses together.
     """
@@ -77,8 +78,10 @@ def carry_rig(source: RigSource, vertices: Float[np.ndarray, "T 3"], faces: Int[
     carried = _spread_keys(found, source, {**source.shape_keys, "shift": shift}, vertices, faces)
     follows = np.exp(-((np.maximum(found.distance - _CLOSE, 0) / _FADE) ** 2))[:, None]
     neutral = vertices - carried.pop("shift") * follows
-    guard = StretchGuard(neutral, faces)
-    keys = {name: guard.limit(offsets * follows) for name, offsets in carried.items()}
+    keys = {name: offsets * follows for name, offsets in carried.items()}
+    if fused:
+        guard = StretchGuard(neutral, faces)
+        keys = {name: guard.limit(offsets) for name, offsets in keys.items()}
     return CarriedRig(neutral, keys, weights / weights.sum(1, keepdims=True))
 
 

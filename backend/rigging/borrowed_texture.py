@@ -1,0 +1,80 @@
+"""Textures for meshes that come without one: the colours of an avatar that lies there, or painted vertices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from backend.body_model.correspondence import NORMAL_LENGTH
+from backend.meshing.distance import SurfaceSamples
+from backend.meshing.mesh import vertex_normals
+from backend.meshing.rasterizer import interpolate, rasterize_uv, sample_texture
+from backend.meshing.texture import fill_outside
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+    from backend.meshing.mesh import Mesh
+    from backend.rigging.avatar import AvatarPart
+
+_LARGEST = 2048
+_SPACING = 0.0008
+_NEIGHBOURS = 3
+_CHUNK = 1 << 18
+
+
+def borrow_texture(mesh: Mesh, lenders: list[AvatarPart]) -> UInt8[np.ndarray, "S S C"]:
+    """Each texel takes the colour of the avatar's surface at its place that faces the same way.
+
+    Args:
+        mesh: with texture coordinates, lying on the lenders.
+        lenders: parts of the avatar; cut-out ones, such as lashes, lend only when they are alone, with their alpha.
+    """
+    opaque = [part for part in lenders if not part.material.alpha_mask] or lenders
+    size = min(_LARGEST, max(max(part.texture.shape[:2]) for part in opaque))
+    channels = min(part.texture.shape[2] for part in opaque)
+    places, colours = [], []
+    for part in opaque:
+        samples, uvs = _samples(part)
+        places.append(np.c_[samples.points, NORMAL_LENGTH * samples.normals])
+        colours.append(sample_texture(part.texture[..., :channels], uvs))
+    tree, colour = cKDTree(np.concatenate(places)), np.concatenate(colours)
+
+    buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
+    covered = buffers.face_index >= 0
+    points = interpolate(buffers, mesh.faces, mesh.vertices)[covered]
+    normals = interpolate(buffers, mesh.faces, vertex_normals(mesh.vertices, mesh.faces))[covered]
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    wanted = np.c_[points, NORMAL_LENGTH * normals]
+    texels = np.zeros((len(wanted), channels))
+    for start in range(0, len(wanted), _CHUNK):
+        distance, nearest = tree.query(wanted[start : start + _CHUNK], k=_NEIGHBOURS)
+        weight = 1 / (distance + 2e-4) ** 2
+        weight /= weight.sum(1, keepdims=True)
+        texels[start : start + _CHUNK] = (colour[nearest] * weight[..., None]).sum(1)
+    texture = np.zeros((size, size, channels))
+    texture[covered] = texels
+    return _to_8_bit(fill_outside(texture, covered))
+
+
+def paint_vertices(mesh: Mesh, colours: Float[np.ndarray, "V 3"], size: int) -> UInt8[np.ndarray, "S S 3"]:
+    """Colours in [0, 1] of the vertices, interpolated over their triangles."""
+    buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
+    return _to_8_bit(fill_outside(interpolate(buffers, mesh.faces, colours), buffers.face_index >= 0))
+
+
+def _samples(part: AvatarPart) -> tuple[SurfaceSamples, Float[np.ndarray, "n 2"]]:
+    """Points closely over a part, and where in its texture they are."""
+    mesh = part.mesh
+    corners = SurfaceSamples.spread(mesh.vertices.astype(np.float64), mesh.faces, _SPACING)
+    # The same grid over the texture coordinates, which have triangles of their own.
+    order = {tuple(face): k for k, face in enumerate(mesh.faces.tolist())}
+    rows = np.array([order[tuple(face)] for face in corners.faces.tolist()])
+    uvs = (mesh.uvs[mesh.uv_faces[rows]] * corners.barycentric[..., None]).sum(1)
+    return corners, uvs
+
+
+def _to_8_bit(texture: Float[np.ndarray, "S S C"]) -> UInt8[np.ndarray, "S S C"]:
+    return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
