@@ -20,6 +20,7 @@ PUPIL_DISTANCE = 0.0625
 """Distance between the eyes of the head that tooth sizes are given for, metres."""
 _ANGLE = np.radians(84)  # half of the arch, seen from its centre
 _SLENDER = 0.9  # lips and cheeks of body models lie on the strips; real teeth leave room for them
+_FORWARD = 1.035  # lips rest on teeth, but strips keep back; the depth of the arch may grow by this factor
 _ROOM = 0.0016  # between crowns and lining, metres
 _BEHIND_LIPS = 0.0075  # from the slit between the lips to the teeth, where a model has none, metres
 _BELOW_SLIT = 0.0021  # upper edges hang this far below the slit between closed lips, metres
@@ -74,7 +75,7 @@ class Arch:
 
 
 def measure_arch(model: BodyModel, neutral: Float[np.ndarray, "V 3"]) -> Arch:
-    """The arch of the upper teeth: the shape of the model's own strip of teeth, drawn in until it clears the lips.
+    """The arch of the upper teeth: the shape of the model's own strip of teeth, fitted to lips and cheeks.
 
     A model without teeth gets an arch of usual shape behind its lips.
     """
@@ -159,14 +160,14 @@ def _bite_tilt(points: Float[np.ndarray, "n 3"]) -> float:
 
 
 def _clear(arch: Arch, neutral: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Arch:
-    """Draw the arch in, sideways and towards the back, until crowns do not touch the lining."""
+    """Bring the front of the arch to the lips and draw its sides in, until crowns just do not touch the lining."""
     angle, level = (
         a.ravel() for a in np.meshgrid(np.linspace(-_ANGLE, _ANGLE, 23), np.array([-0.008, -0.003, 0.002, 0.007]))
     )
     outline = arch.point(angle)
     room = lining_distance(arch, angle, arch.height(outline[:, 1]) + level * arch.scale, neutral, faces) - _ROOM
-    share = np.minimum(room / np.linalg.norm(outline - arch.centre, axis=1), 1.0)
+    share = room / np.linalg.norm(outline - arch.centre, axis=1)
     front = np.abs(angle) < np.radians(40)
-    depth, width = share[front].min(), share[~front].min()
+    depth, width = min(share[front].min(), _FORWARD), min(share[~front].min(), 1.0)
     # Only the front may move, so that the back of the arch stays where the jaw is.
     return dataclasses.replace(arch, coefficients=arch.coefficients * depth, stretch=arch.stretch * width / depth)

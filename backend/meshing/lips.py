@@ -22,8 +22,9 @@ LARGEST_OFFSET = 0.002
 """`close_lips` moves no vertex further than this, metres."""
 _CELL = 0.0002  # metres per pixel of the height maps
 _REACH = 0.007  # the correction has faded out this far from the slit, metres
-_CORNER = 0.0015  # and this far before the corners of the mouth
+_CORNER = 0.0015  # and has grown to its full strength this far from the corners of the mouth
 _SMOOTHING = 0.0013  # metres along the slit
+_PRESS = 0.00007  # lips are soft: they sink into each other so far that no ray of light passes, metres
 _ROUNDS = 5
 _LINING_COLOUR = np.array([0.34, 0.11, 0.11])
 _THROAT_COLOUR = np.array([0.15, 0.04, 0.045])
@@ -62,23 +63,21 @@ def close_lips(model: BodyModel, neutral: Float[np.ndarray, "V 3"]) -> Float[np.
     """Offsets, metres, that bring the inner edges of the lips together: gaps close, lips that cross come apart.
 
     Both lips give way by half. The offsets are vertical, at most `LARGEST_OFFSET`, smooth along the slit, fade out
-    within 7 mm of it and vanish at the corners of the mouth.
+    within 7 mm of it, and less so in the corners of the mouth.
     """
     upper, lower = _facing_lips(model, neutral)
     side = lip_sides(model)
     near = np.flatnonzero(side)
-    total = np.zeros(len(neutral))
-    moved = neutral.copy()
+    offsets = np.zeros_like(neutral)
     for _ in range(_ROUNDS):
-        slit = _measure(moved, upper, lower)
+        slit = _measure(neutral + offsets, upper, lower)
         taper = smoothstep(0, _CORNER, np.minimum(slit.x - slit.x[0], slit.x[-1] - slit.x))
-        half = 0.5 * ndimage.gaussian_filter1d(slit.gap * taper, _SMOOTHING / _CELL, mode="nearest")
-        distance, nearest = cKDTree(slit.points).query(moved[near])
-        strength = smoothstep(_REACH, 0.0015, distance)
-        total[near] -= side[near] * half[nearest] * strength
-        total = np.clip(total, -LARGEST_OFFSET, LARGEST_OFFSET)
-        moved[:, 2] = neutral[:, 2] + total
-    return np.stack([0 * total, 0 * total, total], 1)
+        gap = (slit.gap + _PRESS) * taper
+        half = 0.5 * ndimage.gaussian_filter1d(gap, _SMOOTHING / _CELL, mode="nearest")
+        distance, nearest = cKDTree(slit.points).query(neutral[near] + offsets[near])
+        offsets[near, 2] -= side[near] * half[nearest] * smoothstep(_REACH, 0.0015, distance)
+        np.clip(offsets, -LARGEST_OFFSET, LARGEST_OFFSET, out=offsets)
+    return offsets
 
 
 def lip_sides(model: BodyModel) -> Float[np.ndarray, " V"]:
