@@ -148,6 +148,41 @@ def generate(request: AvatarRequest, out: Path, progress: Progress = lambda stag
     return reports[0]
 
 
+def rig(mesh: Path, like: Path, out: Path, progress: Progress = lambda stage, fraction: None) -> dict[str, Any]:
+    """Rig the head in the file `mesh` like the avatar in the folder `like`; returns what ``report.json`` holds.
+
+    The folder `out` appears whole at the end or not at all. Raises `MaquetteError` for everything that a user can mend.
+    """
+    import shutil
+
+    from backend.export.folder import check_destination, write_avatar_folder
+    from backend.rigging.foreign import rig_mesh
+
+    check_destination(out)
+    started = time.perf_counter()
+    stages = Stages(progress)
+    stages.begin("rig")
+    avatar = rig_mesh(mesh, like)
+    stages.begin("export")
+    report: dict[str, Any] = {"mesh": str(mesh), "like": str(like), "versions": _versions()}
+
+    def make_report() -> dict[str, Any]:
+        stages.end()
+        report["total_seconds"] = round(time.perf_counter() - started, 3)
+        report["stages"] = [dataclasses.asdict(stage) for stage in stages.reports]
+        report["quality"] = {
+            "faces": int(sum(len(part.mesh.faces) for part in avatar.parts)),
+            "parts": [part.name for part in avatar.parts],
+        }
+        return report
+
+    # The field stays that of the avatar, so that it can still be edited as one.
+    field = (like if like.is_dir() else like.parent) / "triplane.safetensors"
+    copies = {field.name: lambda path: shutil.copyfile(field, path)} if field.is_file() else {}
+    write_avatar_folder(out, avatar, make_report=make_report, more_files=copies)
+    return report
+
+
 def _template_field(
     fit: BodyFit, observation: Observation, quality: Quality, seed: int, progress: Callable[[float], None]
 ) -> TriPlane:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from backend.body_model.correspondence import NORMAL_LENGTH
 from backend.meshing.distance import SurfaceSamples
@@ -40,7 +40,7 @@ def borrow_texture(mesh: Mesh, lenders: list[AvatarPart]) -> UInt8[np.ndarray, "
         samples, uvs = _samples(part)
         places.append(np.c_[samples.points, NORMAL_LENGTH * samples.normals])
         colours.append(sample_texture(part.texture[..., :channels], uvs))
-    tree, colour = cKDTree(np.concatenate(places)), np.concatenate(colours)
+    tree, colour = KDTree(np.concatenate(places)), np.concatenate(colours)
 
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
     covered = buffers.face_index >= 0

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from backend.export.arrays import read_npz
 from backend.export.glb import base_height
@@ -139,7 +139,7 @@ def _split_by_place(item: _Placed, avatar: RiggedAvatar) -> list[_Placed]:
     label = face_components(faces, len(vertices))
     on_corner = np.repeat(label, 3)
     share = np.bincount(on_corner)
-    distance = np.stack([cKDTree(part.mesh.vertices).query(vertices)[0][faces.ravel()] for part in avatar.parts])
+    distance = np.stack([KDTree(part.mesh.vertices).query(vertices)[0][faces.ravel()] for part in avatar.parts])
     typical = np.stack([np.bincount(on_corner, row) for row in distance]) / np.maximum(share, 1)
     owner = typical.argmin(0)
     owner[typical.min(0) > _SAME_PLACE] = 0
@@ -200,10 +200,10 @@ def _has_lining(head: Mesh, known: Mesh, teeth: Float[np.ndarray, "n 3"]) -> boo
     """Whether the head has the lining of a mouth where the known head has it: behind the lips, hidden, near teeth."""
     hidden = np.setdiff1d(known.faces, known.faces[visible_faces(known.vertices, known.faces)])
     lining = known.vertices[hidden]
-    lining = lining[cKDTree(teeth).query(lining)[0] < 0.02]
+    lining = lining[KDTree(teeth).query(lining)[0] < 0.02]
     if len(lining) < 20:
         return False
-    return float(np.median(cKDTree(head.vertices).query(lining)[0])) < 0.004
+    return float(np.median(KDTree(head.vertices).query(lining)[0])) < 0.004
 
 
 def _rig_head(item: _Placed, avatar: RiggedAvatar, separate: set[str], openings: _Openings) -> AvatarPart:

@@ -70,7 +70,7 @@ def read_pieces(path: Path) -> list[Piece]:
             for transform, name in [scene.graph[node]]
         ]
         pieces = [
-            _piece(node, name, geometry, transform)
+            _piece(str(node), str(name), geometry, transform)
             for node, name, geometry, transform in placed
             if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)
         ]

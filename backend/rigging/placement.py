@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Cloud:
     points: Float[np.ndarray, "n 3"]
     normals: Float[np.ndarray, "n 3"]
     gap: float
-    tree: cKDTree
+    tree: KDTree
 
     @classmethod
     def of(cls, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], count: int) -> Cloud:
@@ -67,7 +67,7 @@ class Cloud:
         u, v = np.where(flip, 1 - u, u)[:, None], np.where(flip, 1 - v, v)[:, None]
         points = a[index] + u * (b - a)[index] + v * (c - a)[index]
         normals = normals[index] / np.maximum(area[index], 1e-30)[:, None]
-        return cls(points, normals, float(np.sqrt(total[-1] / 2 / count)), cKDTree(points))
+        return cls(points, normals, float(np.sqrt(total[-1] / 2 / count)), KDTree(points))
 
     def distance(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """From each point to the surface: across it at the nearest sample, and along it beyond the gaps."""
