@@ -9,9 +9,10 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import spsolve
+from scipy.spatial import KDTree
 
 from backend.meshing.inner_part import InnerPart
-from backend.meshing.mesh import Mesh
+from backend.meshing.mesh import Mesh, vertex_normals
 from backend.meshing.texture import smoothstep
 from backend.rigging.attach import Attachment
 from backend.rigging.avatar import Material
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 1024, 128  # texels of one strip: along the lid, and from root to tip
 _MARGIN = 0.02  # of a strip's half of the texture, kept free, so that no filter mixes upper and lower lashes
 _UPPER_COUNT, _LOWER_COUNT = 132, 62
-_DRAW_BACK = 0.0010  # of lower lashes, metres, for an eyeball of 12 mm radius
+_LIFT = (0.0003, 0.0007)
+"""Distance of lower lashes from the lid, metres: at its rim, and what it grows by towards the tips. Models have them
+further off, where they pierce a closing upper lid instead of vanishing behind it."""
+_UPPER_FOLLOW = 0.94
+"""Upper lashes follow their strip by so much: the model's own come down lower than the rim of the closing lid."""
 _HAZE = 0.26
 """Alpha between the hairs. Below the cut of one half it does not show, but where a viewer reads a smaller version of
 the texture, it lets rows of hairs pass that cover a third of it: from afar, thin lashes would else vanish."""
@@ -45,29 +50,49 @@ def lashes(model: BodyModel, neutral: Float[np.ndarray, "V 3"], colour: Float[np
     used, faces = np.unique(model.topology.faces[triangles], return_inverse=True)
     faces = faces.reshape(-1, 3)
     vertices = neutral[used]
-    spheres, template_spheres = model.eye_spheres(neutral), model.eye_spheres(model.template)
-    uvs = np.zeros((len(used), 2))
+    spheres = model.eye_spheres(model.template)
+    uvs, follow = np.zeros((len(used), 2)), np.ones(len(used))
     for strip in _strips(faces, len(used)):
         # On the template, so that everybody's lashes have the same texture coordinates.
         points = model.template[used[strip]]
-        side = int(np.argmin([np.linalg.norm(sphere.centre - points.mean(0)) for sphere in template_spheres]))
-        centre, sphere = template_spheres[side].centre, spheres[side]
+        side = int(np.argmin([np.linalg.norm(sphere.centre - points.mean(0)) for sphere in spheres]))
+        centre = spheres[side].centre
         local = np.searchsorted(strip, faces[np.isin(faces[:, 0], strip)])
         along, out = strip_coordinates(points, local, centre)
         if (points[np.argmax(along), 0] - points[np.argmin(along), 0]) * centre[0] < 0:
             along = 1 - along
         upper = points[out == 0, 2].mean() > centre[2]
         if not upper:
-            # Closer to the lid than the model has them: a closing upper lid then hides them instead of being pierced.
-            back = sphere.centre - vertices[strip]
-            back[:, 2] = 0
-            back /= np.linalg.norm(back, axis=1, keepdims=True)
-            vertices[strip] += _DRAW_BACK * sphere.radius / 0.012 * smoothstep(0.2, 0.7, out)[:, None] * back
+            vertices[strip] = _lay_on_lid(model, neutral, vertices[strip], out)
+        follow[strip] = _UPPER_FOLLOW if upper else 1.0
         half = 0.5 * (_MARGIN + (1 - 2 * _MARGIN) * out)
         uvs[strip] = np.stack([_MARGIN + (1 - 2 * _MARGIN) * along, half + 0.5 * upper], 1)
     mesh = Mesh(vertices, faces, uvs, faces.copy())
     material = Material(roughness=0.7, double_sided=True, alpha_mask=True)
-    return InnerPart("lashes", mesh, _texture(np.asarray(colour, float)), material, Attachment.same(used))
+    return InnerPart(
+        "lashes", mesh, _texture(np.asarray(colour, float)), material, Attachment(used[:, None], follow[:, None])
+    )
+
+
+def _lay_on_lid(
+    model: BodyModel,
+    neutral: Float[np.ndarray, "V 3"],
+    points: Float[np.ndarray, "n 3"],
+    out: Float[np.ndarray, " n"],
+) -> Float[np.ndarray, "n 3"]:
+    """Bring lower lashes, beyond the rim of the lid, to a small distance from the skin."""
+    skin = model.topology.faces[model.topology.parts["skin"]]
+    lids = np.flatnonzero(model.topology.regions["eyelids"] > 0.1)
+    normals = vertex_normals(neutral, skin)[lids]
+    distance, nearest = KDTree(neutral[lids]).query(points, k=6)
+    weight = 1 / (distance + 5e-4) ** 2
+    weight = (weight / weight.sum(1, keepdims=True))[..., None]
+    normal = (normals[nearest] * weight).sum(1)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    height = ((points - (neutral[lids][nearest] * weight).sum(1)) * normal).sum(1)
+    beyond = smoothstep(0.15, 0.45, out)
+    wanted = _LIFT[0] + _LIFT[1] * out
+    return points + (beyond * (wanted - height))[:, None] * normal
 
 
 def strip_coordinates(

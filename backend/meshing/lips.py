@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from backend.body_model.base import defaults
 from backend.meshing.rasterizer import interpolate, rasterize
@@ -74,7 +74,7 @@ def close_lips(model: BodyModel, neutral: Float[np.ndarray, "V 3"]) -> Float[np.
         taper = smoothstep(0, _CORNER, np.minimum(slit.x - slit.x[0], slit.x[-1] - slit.x))
         gap = (slit.gap + _PRESS) * taper
         half = 0.5 * ndimage.gaussian_filter1d(gap, _SMOOTHING / _CELL, mode="nearest")
-        distance, nearest = cKDTree(slit.points).query(neutral[near] + offsets[near])
+        distance, nearest = KDTree(slit.points).query(neutral[near] + offsets[near])
         offsets[near, 2] -= side[near] * half[nearest] * smoothstep(_REACH, 0.0015, distance)
         np.clip(offsets, -LARGEST_OFFSET, LARGEST_OFFSET, out=offsets)
     return offsets
