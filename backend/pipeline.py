@@ -104,9 +104,16 @@ def generate(request: AvatarRequest, out: Path, progress: Progress = lambda stag
     from backend.body_model.fitting import fit_landmarks
     from backend.body_model.registry import landmark_map, load_body_model
     from backend.meshing.observation import observe
+    from backend.portrait.iris import iris_radius
 
     model = load_body_model(request.body_model)
-    fit = fit_landmarks(model, landmark_map(model), portrait.landmarks, (portrait.size, portrait.size))
+    fit = fit_landmarks(
+        model,
+        landmark_map(model),
+        portrait.landmarks,
+        (portrait.size, portrait.size),
+        iris_radius=iris_radius(portrait.image, portrait.landmarks),
+    )
     observation = observe(portrait, fit)
 
     stages.begin("field")
@@ -255,11 +262,12 @@ def _require_engine(request: AvatarRequest) -> None:
 
 def figures(avatar: RiggedAvatar, fit: BodyFit, observation: Observation) -> dict[str, Any]:
     """Quality figures of the report. `face_psnr` compares the avatar, posed and seen as in the portrait, with it."""
+    from backend.body_model.expressions import arkit_weights
     from backend.body_model.fitting import gaze_rotation
     from backend.meshing.renderer import render
     from backend.rigging.pose import pose_avatar
 
-    expression = {p.name: float(v) for p, v in zip(fit.model.expression_parameters, fit.expression, strict=True)}
+    expression = arkit_weights(fit.model, fit.identity, fit.expression)
     turned = {"LeftEye": gaze_rotation(fit.gaze[0]), "RightEye": gaze_rotation(fit.gaze[1])}
     posed = pose_avatar(avatar, expression, turned)
     drawn = render(avatar.parts, fit.camera, vertices=posed, supersample=1, lighting="unlit")[..., :3]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # MediaPipe's iris landmarks: centre first, then four points on the rim. "Left" is the character's left.
 IRIS_RIGHT, IRIS_LEFT = np.arange(468, 473), np.arange(473, 478)
+IRIS_EDGE = 0.0057
+"""Radius in metres at which `backend.portrait.iris` sees the edge of a 6.0 mm iris (measured on rendered heads)."""
 EYE_CORNERS = (33, 263)
 """Outer corners of the character's right and left eye; their distance is the unit of the landmark error."""
 
@@ -32,7 +34,7 @@ EYE_CORNERS = (33, 263)
 class FitSettings:
     """Weights of the fit. Standard deviations of landmarks are in units of the outer-eye-corner distance."""
 
-    landmark_sd: float = 0.015
+    landmark_sd: float = 0.03
     contour_sd: float = 0.05
     symmetry_sd: float = 0.35
     """How far left and right halves of a pair may differ, in units of the parameter's own prior deviation."""
@@ -40,6 +42,8 @@ class FitSettings:
     """Usual distance of a portrait camera, metres."""
     distance_sd: float = 0.2
     """Its deviation, metres."""
+    iris_sd: float = 0.025
+    """Deviation of the measured size of the iris, as a fraction: measuring and people together."""
     iterations: int = 40
     offset_limit: float = 0.006
     """Largest personal offset, metres."""
@@ -85,8 +89,14 @@ def fit_landmarks(
     landmarks: Float[np.ndarray, "L 2"],
     image_size: tuple[int, int],
     settings: FitSettings | None = None,
+    *,
+    iris_radius: float | None = None,
 ) -> BodyFit:
-    """Fit `model` to `landmarks` (pixels, x right, y down) of a picture of `image_size` (width, height)."""
+    """Fit `model` to `landmarks` (pixels, x right, y down) of a picture of `image_size` (width, height).
+
+    `iris_radius` in pixels, where it could be measured (`backend.portrait.iris`), tells the true size of the head,
+    which a single picture shows by nothing else.
+    """
     settings = settings or FitSettings()
     width, height = image_size
     surface = _SurfaceSubset(model, landmark_map)
@@ -106,10 +116,18 @@ def fit_landmarks(
     def unpack(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         return x[:6], x[7 : 7 + n_identity], x[7 + n_identity :], focal * float(np.exp(x[6]))
 
+    corners = np.array([33, 133, 362, 263])
+
+    def iris_residual(depth: float, f: float) -> float:
+        return 0.0 if iris_radius is None else (f * IRIS_EDGE / depth / iris_radius - 1) / settings.iris_sd
+
     def residuals(x: np.ndarray) -> np.ndarray:
         pose, identity, expression, f = unpack(x)
-        projected = _project(surface.positions(identity, expression), pose, f, (width, height))
-        return ((projected - landmarks) / sigma[:, None]).ravel()
+        points = surface.positions(identity, expression)
+        projected = _project(points, pose, f, (width, height))
+        depth = float((points[corners] @ Rotation.from_rotvec(pose[:3]).as_matrix()[2]).mean() + pose[5])
+        reprojection = ((projected - landmarks) / sigma[:, None]).ravel()
+        return np.append(reprojection, [iris_residual(depth, f), 0.0])
 
     def jacobian(x: np.ndarray) -> np.ndarray:
         pose, identity, expression, f = unpack(x)
@@ -131,7 +149,12 @@ def fit_landmarks(
         columns[:, 1, 6] = f * camera_points[:, 1] / z / sigma
         directions = np.concatenate([surface.identity_jacobian(identity), surface.expression]) @ rotation.T
         columns[:, :, 7:] = np.einsum("nij,knj->nik", project, directions)
-        return columns.reshape(-1, len(x))
+        iris = np.zeros((2, len(x)))
+        if iris_radius is not None:
+            depth = float(z[corners].mean())
+            slope = f * IRIS_EDGE / depth / iris_radius / settings.iris_sd
+            iris[0, 5], iris[0, 6] = -slope / depth, slope
+        return np.concatenate([columns.reshape(-1, len(x)), iris])
 
     low = np.concatenate(
         [np.full(7, -np.inf), [p.low for p in model.identity_parameters + model.expression_parameters]]

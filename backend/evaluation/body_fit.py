@@ -36,6 +36,7 @@ def rigid_distance(points: Float[np.ndarray, "n 3"], truth: Float[np.ndarray, "n
 def evaluate(heads: Sequence[Path]) -> dict[str, Any]:
     """Figures for each ``head_*.png`` with its ``.npz`` beside it, and their medians."""
     from backend.portrait.detection import detect_face
+    from backend.portrait.iris import iris_radius
     from backend.portrait.loading import load_image
     from backend.portrait.mediapipe_models import MediaPipeModels
 
@@ -50,7 +51,9 @@ def evaluate(heads: Sequence[Path]) -> dict[str, Any]:
         for path in heads:
             image = load_image(path)[..., :3]
             found = detect_face((image * 255 + 0.5).astype(np.uint8), detectors, name=str(path))
-            fit = fit_landmarks(model, marks, found.landmarks, (image.shape[1], image.shape[0]))
+            size = (image.shape[1], image.shape[0])
+            radius = iris_radius(image, found.landmarks)
+            fit = fit_landmarks(model, marks, found.landmarks, size, iris_radius=radius)
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as truth:
                 neutral, posed, expression = truth["neutral"], truth["vertices"], truth["expression"]
             offsets = np.tensordot(expression, model.expression_offsets(fit.identity), 1)

@@ -158,13 +158,15 @@ def build_wrapped(
         )
     ]
     spheres = model.eye_spheres(neutral_body + offsets)
+    skeleton = model.skeleton(fit.identity)
+    bones = [skeleton.names.index(name) for name in ("LeftEye", "RightEye")]
     for k, side in enumerate(("left", "right")):
         vertices = np.unique(topology.faces[topology.parts[f"eye_{side}"]])
         mesh = eyeball_mesh(spheres[k])
         opening = observation.openings[k]
         posed_view = dataclasses.replace(observation.view)
         picture = eye_texture(spheres[k], gaze_rotation(fit.gaze[k]), posed_view, opening, generator, sizes.eye)
-        parts.append(eye_part(f"eye_{side}", mesh, picture, 4 + k, spheres[k], model, keys, vertices, neutral_body))
+        parts.append(eye_part(f"eye_{side}", mesh, picture, bones[k], spheres[k], model, keys, vertices, neutral_body))
     shade = _teeth_shade(observation)
     lash_colour = np.clip(hair_tone * 0.35, 0.02, 0.25) if hair_tone is not None else np.array([0.08, 0.06, 0.05])
     settled = neutral_body + offsets
@@ -206,7 +208,7 @@ def build_wrapped(
         part.joints, part.weights = _bone_weights(weights, skin_weights)
         parts.append(part)
         progress(0.85)
-    return RiggedAvatar(parts, model.skeleton(fit.identity))
+    return RiggedAvatar(parts, skeleton)
 
 
 def _smooth_attachment(points: np.ndarray, body: np.ndarray, candidates: np.ndarray) -> Attachment:
