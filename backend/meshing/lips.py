@@ -62,8 +62,8 @@ def lip_slit(model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> LipSlit:
 def close_lips(model: BodyModel, neutral: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
     """Offsets, metres, that bring the inner edges of the lips together: gaps close, lips that cross come apart.
 
-    Both lips give way by half. The offsets are vertical, at most `LARGEST_OFFSET`, smooth along the slit, fade out
-    within 7 mm of it, and less so in the corners of the mouth.
+    Both lips give way by half. The offsets are vertical, at most `LARGEST_OFFSET` and smooth along the slit; they
+    fade out within 7 mm of it and towards the corners of the mouth.
     """
     upper, lower = _facing_lips(model, neutral)
     side = lip_sides(model)
@@ -138,6 +138,9 @@ def _measure(
         heights.append(np.where(buffers.face_index >= 0, height, np.nan))
     between = heights[0] - heights[1]
     columns = np.flatnonzero(np.isfinite(between).any(0))
+    if len(columns) == 0:  # one lip lies wholly before the other: nothing to measure, nothing to close
+        x = np.array([low[0], high[0]])
+        return LipSlit(x, np.full(2, used[:, 1].mean()), np.full(2, used[:, 2].mean()), np.zeros(2))
     row = np.nanargmin(between[:, columns], 0)
     gap = between[row, columns]
     middle = 0.5 * (heights[0] + heights[1])[row, columns] + low[2]
