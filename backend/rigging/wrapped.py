@@ -1,4 +1,4 @@
-"""The wrapped avatar: the body model's own faces for everything it has, shells for what it lacks, textured and rigged."""
+"""The wrapped avatar: the body model's own faces, shells for what it lacks, textured and rigged."""
 
 from __future__ import annotations
 
@@ -176,6 +176,8 @@ def build_wrapped(
         lashes(model, settled, lash_colour),
     ]
     for part in inner_parts:
+        if part is None:  # the body model has no such part
+            continue
         if part.name == "teeth_upper":
             part = _teeth_as_seen(part, fit, observation, everything, occluders)
         parts.append(
@@ -257,6 +259,8 @@ def _skin_texture(
     everything: Float[np.ndarray, "N 3"],
     size: int,
 ) -> UInt8[np.ndarray, "S S 3"]:
+    from backend.meshing.mouth import mouth_interior_colour
+
     model, regions = fit.model, fit.model.topology.regions
     count, body = len(everything), len(model.template)
 
@@ -271,7 +275,8 @@ def _skin_texture(
     # The rim of the lids is dark with lashes: the tone of the lids comes from further out.
     tone = vertex_tone(mesh, view, occluders, mirror, extended(1 - folded_lids(fit, 0.0006, 0.002)))
     # Painted after the tone was carried on, so that neither colour spreads into the skin beside it.
-    painted = [(extended(lining), np.array([0.34, 0.11, 0.11]))]
+    inside = mouth_interior_colour(model, fit.neutral())
+    painted = [(extended(mask), colour) for mask, colour in inside.values()]
     if hair_tone is not None:
         # Below the hair the scalp takes its colour, so that a parting or a thin spot does not shine through.
         under_hair = covered_by(head.posed[:body], [s for s in shells if s.name == "hair"], 0.012) * regions["scalp"]
