@@ -47,8 +47,12 @@ def eyeball_mesh(sphere: EyeSphere, rings: int = 20, segments: int = 32) -> Mesh
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     outward = ((np.cross(b - a, c - a)) * ((a + b + c) / 3 - sphere.centre)).sum(1)
     faces[outward < 0] = faces[outward < 0][:, ::-1]
-    uvs = texture_position(direction)
-    return Mesh(vertices, faces, uvs, faces.copy())
+    # The back pole is the whole rim of the texture: each of its triangles reads the rim beside it.
+    middle = phi + np.pi / segments
+    rim = np.stack([0.5 + 0.5 * np.cos(middle), 0.5 + 0.5 * np.sin(middle)], 1)
+    uv_faces = faces.copy()
+    uv_faces[uv_faces == last] = last + np.arange(segments)
+    return Mesh(vertices, faces, np.concatenate([texture_position(direction[:-1]), rim]), uv_faces)
 
 
 def texture_position(direction: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 2"]:
