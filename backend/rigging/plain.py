@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int, UInt8
 
+    from backend.body_model.base import BodyModel
     from backend.body_model.fitting import BodyFit
     from backend.meshing.observation import Observation
     from backend.radiance.triplane import TriPlane
@@ -37,6 +38,8 @@ _SPARE = 0.999
 _REPAIRS = 8
 _FIELD_TEXTURE = 1024
 """Texels along each edge at which the field's colour is asked: finer than the texels of its planes."""
+_BUST = -0.09
+"""Height in metres below which the field may end anywhere."""
 _MOUTH_COLOUR = np.array([0.26, 0.08, 0.08])
 _DEEP = 0.004
 """The field is believed to this depth under the skin of the body, in metres."""
@@ -73,8 +76,7 @@ def build_plain(
     """
     model = fit.model
     posed = fit.posed()
-    body = DepthMaps.of(posed, outer_faces(model))
-    occupancy = _solid(_occupancy(field), body)
+    occupancy = _solid(_occupancy(field), body_depths(model, posed))
     vertices, faces = closed_surface(occupancy, field.half_size, grid, face_budget)
     progress(0.3)
     mesh = unwrap(vertices, faces)
@@ -85,6 +87,20 @@ def build_plain(
     progress(1.0)
     part = carried.part("head", mesh, texture, Material(roughness=0.6))
     return RiggedAvatar([part], model.skeleton(fit.identity))
+
+
+def body_depths(model: BodyModel, posed: Float[np.ndarray, "V 3"]) -> DepthMaps:
+    """The body looked at from everywhere, with lids on the cuts that end it, lest one sees into it from below."""
+    vertices, faces = posed, outer_faces(model)
+    for loop in close_openings(posed, faces, below=-0.10):
+        faces = np.concatenate([faces, _fan(loop, len(vertices))])
+        vertices = np.concatenate([vertices, vertices[loop].mean(0, keepdims=True)])
+    return DepthMaps.of(vertices, faces)
+
+
+def _fan(loop: Int[np.ndarray, " n"], centre: int) -> Int[np.ndarray, "n 3"]:
+    """Triangles that close a loop of border vertices around a vertex in its middle."""
+    return np.stack([np.roll(loop, -1), loop, np.full(len(loop), centre)], 1)
 
 
 def _source(fit: BodyFit, posed: Float[np.ndarray, "V 3"]) -> RigSource:
@@ -137,9 +153,8 @@ def decimate_closed(
         # Edge collapse can press a thin tunnel into an edge with four triangles: it is cut out, and both ends closed.
         faces = faces[~np.isin(faces, pinched).any(1)]
         for loop in close_openings(vertices, faces, below=np.inf):
-            fan = np.stack([np.roll(loop, -1), loop, np.full(len(loop), len(vertices))], 1)
+            faces = np.concatenate([faces, _fan(loop, len(vertices))])
             vertices = np.concatenate([vertices, vertices[loop].mean(0, keepdims=True)])
-            faces = np.concatenate([faces, fan])
     return compact(vertices, faces)
 
 
@@ -157,10 +172,10 @@ def _signed_volumes(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "
 
 
 def _solid(occupancy: Occupancy, body: DepthMaps) -> Occupancy:
-    """Full deep inside of the body, where no picture taught the field anything and hollows come up to the surface."""
+    """Full deep inside of head and neck, where no picture taught the field anything and hollows come up to the surface."""
 
     def solid(points: np.ndarray) -> np.ndarray:
-        return np.where(body.behind(points) > _DEEP, 1.0, occupancy(points))
+        return np.where((points[:, 2] > _BUST) & (body.behind(points) > _DEEP), 1.0, occupancy(points))
 
     return solid
 
