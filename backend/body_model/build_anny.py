@@ -149,7 +149,7 @@ def build() -> dict[str, Any]:
     wanted = [BONES[i][3] for i in range(len(BONES))]
     bone_index = [list(model.bone_labels).index(name) for name in wanted]
     stacked = np.concatenate([local[phenotype], bones_local[phenotype][:, bone_index]], 1)
-    flat = (model.phenotype_blendshape_projection.numpy() @ stacked.reshape(phenotype.sum(), -1)).astype(np.float64)
+    flat = (np.asarray(model.phenotype_blendshape_projection) @ stacked.reshape(phenotype.sum(), -1)).astype(np.float64)
     left, singular, right = np.linalg.svd(flat, full_matrices=False)
     rank = int((singular > 1e-5 * singular[0]).sum())
     basis = right[:rank].reshape(rank, -1, 3)

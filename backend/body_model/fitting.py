@@ -266,7 +266,6 @@ def _levenberg_marquardt(state, residuals, jacobian, prior, low, high, iteration
         hessian = (j * weight[:, None]).T @ j + prior.matrix.T @ prior.matrix
         gradient = j.T @ (weight * r) + prior.matrix.T @ (prior.matrix @ state - prior.target)
         free = ~(((state <= low) & (gradient > 0)) | ((state >= high) & (gradient < 0)))
-        improved = False
         for _ in range(8):
             damped = hessian + damping * np.diag(np.diag(hessian))
             step = np.zeros_like(state)
@@ -277,10 +276,9 @@ def _levenberg_marquardt(state, residuals, jacobian, prior, low, high, iteration
             trial_r = residuals(trial)
             trial_cost = cost(trial_r, trial)
             if trial_cost < current:
-                improved = True
                 break
             damping *= 4
-        if not improved:
+        else:
             break
         converged = current - trial_cost < 1e-5 * current
         state, r, current, damping = trial, trial_r, trial_cost, max(damping / 5, 1e-7)
@@ -378,11 +376,11 @@ def _graph_laplacian(faces: Int[np.ndarray, "F 3"], count: int) -> sparse.csr_ma
 
 def _carry_inner_parts(model: BodyModel, neutral: np.ndarray, offsets: np.ndarray) -> None:
     """Eyes follow their lids as a whole, teeth and tongue the lips, lashes the nearest skin. Changes `offsets`."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     topology = model.topology
     skin = np.unique(topology.faces[topology.parts["skin"]])
-    tree = cKDTree(neutral[skin])
+    tree = KDTree(neutral[skin])
     for part, indices in topology.parts.items():
         if part in ("skin", "garment") or len(indices) == 0:
             continue

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from backend.meshing.mesh import vertex_normals
 
@@ -22,7 +22,7 @@ class SurfaceSamples:
     normals: Float[np.ndarray, "n 3"]
     faces: Int[np.ndarray, "n 3"]
     barycentric: Float[np.ndarray, "n 3"]
-    tree: cKDTree
+    tree: KDTree
 
     @classmethod
     def spread(
@@ -43,7 +43,7 @@ class SurfaceSamples:
         points = (vertices[used] * barycentric[..., None]).sum(1)
         normals = (vertex_normals(vertices, faces)[used] * barycentric[..., None]).sum(1)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        return cls(points, normals, used, barycentric, cKDTree(points))
+        return cls(points, normals, used, barycentric, KDTree(points))
 
     def at_samples(self, values: Float[np.ndarray, "V *c"]) -> Float[np.ndarray, "n *c"]:
         """Values of the vertices interpolated to the samples."""

@@ -43,7 +43,7 @@ def evaluate_grid(
 def extract(
     values: Float[np.ndarray, "R R R"], half_size: float, level: float
 ) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
-    """Vertices (metres) and counter-clockwise faces of ``values > level``; closed, because the border counts as empty."""
+    """Vertices (metres) and counter-clockwise faces of ``values > level``, closed: beyond the border all is empty."""
     padded = np.pad(values, 1, constant_values=min(float(values.min()), level - 1e-3))
     if padded.max() <= level:
         return np.zeros((0, 3)), np.zeros((0, 3), int)

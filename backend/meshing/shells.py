@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from backend.meshing.distance import SurfaceSamples
 from backend.meshing.levelset import compact, evaluate_grid, extract, face_components, taubin_smooth
@@ -122,7 +122,7 @@ def taper_edges(
     """
     if not bare.any():
         return shell
-    to_bare = cKDTree(samples.points[bare]).query(shell, distance_upper_bound=2 * width)[0]
+    to_bare = KDTree(samples.points[bare]).query(shell, distance_upper_bound=2 * width)[0]
     distance, nearest = samples.query(shell, limit=0.02)
     near = (nearest >= 0) & (distance > 0)
     lowered = (1 - smoothstep(0.3 * width, width, np.minimum(to_bare, width))) * smoothstep(
@@ -159,8 +159,11 @@ def decimate(
     import fast_simplification
 
     reduced, reduced_faces = fast_simplification.simplify(
-        vertices.astype(np.float32), faces.astype(np.int32), target_count=target, agg=3
-    )
+        vertices.astype(np.float32),  # pyright: ignore[reportArgumentType] (its annotation leaves float32 out)
+        faces.astype(np.int32),
+        target_count=target,
+        agg=3,
+    )[:2]
     return compact(reduced.astype(np.float64), reduced_faces.astype(np.int64))
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import splu
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from backend.meshing.mesh import Mesh, vertex_normals
 from backend.meshing.rasterizer import interpolate, rasterize, rasterize_uv, sample_texture
@@ -206,13 +206,13 @@ def fill_outside(texture: Float[np.ndarray, "S S C"], covered: Bool[np.ndarray, 
     """Texels that no triangle covers take the value of the nearest one that is covered."""
     if covered.all() or not covered.any():
         return texture
-    _, nearest = ndimage.distance_transform_edt(~covered, return_indices=True)
+    nearest = np.asarray(ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True))
     return texture[nearest[0], nearest[1]]
 
 
 def mirror_vertices(template: Float[np.ndarray, "V 3"]) -> Int[np.ndarray, " V"]:
     """For each vertex the one nearest to its mirror image in the plane x = 0 of the symmetric template."""
-    return cKDTree(template).query(template * [-1, 1, 1])[1]
+    return np.asarray(KDTree(template).query(template * [-1, 1, 1])[1])
 
 
 def _mirror_uvs(mesh: Mesh, buffers, mirror: Int[np.ndarray, " V"]) -> Float[np.ndarray, "S S 2"]:

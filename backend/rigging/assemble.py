@@ -12,7 +12,7 @@ from backend.rigging.avatar import ARKIT_SHAPES, AvatarPart, Material
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
 
-    from backend.body_model.base import BodyModel, EyeSphere
+    from backend.body_model.base import EyeSphere
     from backend.meshing.mesh import Mesh
 
 _SMALLEST_KEY = 5e-5
@@ -48,11 +48,16 @@ def strongest_weights(
 
 
 def eye_part(
-    name: str, mesh: Mesh, texture: UInt8[np.ndarray, "H W 3"], bone: int, sphere: EyeSphere, model: BodyModel,
-    keys: dict[str, Float[np.ndarray, "V 3"]], eye_vertices: Int[np.ndarray, " n"], neutral: Float[np.ndarray, "V 3"],
-) -> AvatarPart:  # fmt: skip
+    name: str,
+    mesh: Mesh,
+    texture: UInt8[np.ndarray, "H W 3"],
+    bone: int,
+    sphere: EyeSphere,
+    keys: dict[str, Float[np.ndarray, "V 3"]],
+    eye_vertices: Int[np.ndarray, " n"],
+    neutral: Float[np.ndarray, "V 3"],
+) -> AvatarPart:
     """An eyeball that hangs on its own bone; the eyeLook keys turn it by the angle that they turn the body model's."""
-    del model
     shape_keys = {}
     before = neutral[eye_vertices] - neutral[eye_vertices].mean(0)
     for key, offsets in keys.items():

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -47,8 +47,8 @@ class Attachment:
         count: int = 6,
         reach: float = np.inf,
     ) -> Attachment:
-        """Inverse-distance weights over the nearest of `candidates`, fading out with a Gaussian of width `reach` (m)."""
-        distance, index = cKDTree(body[candidates]).query(points, k=count)
+        """Inverse-distance weights over the nearest of `candidates`, fading out with a Gaussian of `reach` metres."""
+        distance, index = KDTree(body[candidates]).query(points, k=count)
         weights = 1 / (distance + 1e-3) ** 2
         weights /= weights.sum(1, keepdims=True)
         if np.isfinite(reach):

@@ -172,7 +172,7 @@ def _signed_volumes(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "
 
 
 def _solid(occupancy: Occupancy, body: DepthMaps) -> Occupancy:
-    """Full deep inside of head and neck, where no picture taught the field anything and hollows come up to the surface."""
+    """Full deep inside of head and neck: no picture taught the field anything there, and its hollows would surface."""
 
     def solid(points: np.ndarray) -> np.ndarray:
         return np.where((points[:, 2] > _BUST) & (body.behind(points) > _DEEP), 1.0, occupancy(points))

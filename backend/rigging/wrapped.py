@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from backend.body_model.fitting import BodyFit, gaze_rotation
 from backend.meshing.atlas import face_focused_uvs
@@ -166,7 +166,7 @@ def build_wrapped(
         opening = observation.openings[k]
         posed_view = dataclasses.replace(observation.view)
         picture = eye_texture(spheres[k], gaze_rotation(fit.gaze[k]), posed_view, opening, generator, sizes.eye)
-        parts.append(eye_part(f"eye_{side}", mesh, picture, bones[k], spheres[k], model, keys, vertices, neutral_body))
+        parts.append(eye_part(f"eye_{side}", mesh, picture, bones[k], spheres[k], keys, vertices, neutral_body))
     shade = _teeth_shade(observation)
     lash_colour = np.clip(hair_tone * 0.35, 0.02, 0.25) if hair_tone is not None else np.array([0.08, 0.06, 0.05])
     settled = neutral_body + offsets
@@ -192,7 +192,7 @@ def build_wrapped(
         mask = observation.hair if shell.name == "hair" else observation.garment
         unwrapped = unwrap(shell.vertices, shell.faces)
         in_view = Mesh(everything, faces, unwrapped.uvs, unwrapped.uv_faces)
-        height = float(np.median(cKDTree(head.posed[candidates]).query(shell.vertices)[0]))
+        height = float(np.median(KDTree(head.posed[candidates]).query(shell.vertices)[0]))
         picture = bake_shell(in_view, view, mask, occluders, shell.name, sizes.shell, generator, height)
         reach = 0.015 if shell.name == "hair" else 0.03
         follows = Attachment.nearest(shell.vertices, head.posed[:body_count], candidates, reach=reach)
@@ -351,21 +351,14 @@ def folded_lids(fit: BodyFit, low: float = 0.0025, high: float = 0.006) -> Float
     travels in metres between which the mask rises.
     """
     keys = fit.model.arkit_offsets(fit.identity)
-    travel = sum(np.linalg.norm(keys[f"eyeBlink{side}"], axis=1) for side in ("Left", "Right"))
-    return smoothstep(low, high, travel)
+    left, right = (np.linalg.norm(keys[f"eyeBlink{side}"], axis=1) for side in ("Left", "Right"))
+    return smoothstep(low, high, left + right)
 
 
 def covered_by(points: Float[np.ndarray, "V 3"], shells: list[Shell], within: float) -> Float[np.ndarray, " V"]:
     """1 where a shell lies within `within` metres of the point, softly 0 beyond."""
     if not shells:
         return np.zeros(len(points))
-    tree = cKDTree(np.concatenate([s.vertices for s in shells]))
+    tree = KDTree(np.concatenate([s.vertices for s in shells]))
     distance = tree.query(points, distance_upper_bound=2 * within)[0]
     return smoothstep(1.5 * within, within, np.minimum(distance, 2 * within))
-
-
-def widen(mask: Float[np.ndarray, "H W"], pixels: float) -> Float[np.ndarray, "H W"]:
-    """A soft mask grown by some pixels."""
-    radius = max(1, round(pixels))
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return ndimage.grey_dilation(mask, footprint=x * x + y * y <= radius * radius)

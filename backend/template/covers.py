@@ -60,8 +60,8 @@ def measure_cover(
 ) -> Cover:
     """Thickness and coverage of the layer whose soft class mask is `mask`, over the skin triangles `faces`.
 
-    `person` is the matte, `known` is false outside the picture. Vertices that no picture shows keep the prior, scaled by how much of the
-    expected region the picture shows covered (a bald head stays bald at the back).
+    `person` is the matte, `known` is false outside the picture. Vertices that no picture shows keep the prior, scaled
+    by how much of the expected region the picture shows covered (a bald head stays bald at the back).
     """
     vertices, camera = view.vertices, view.camera
     used = np.unique(faces)
@@ -134,7 +134,8 @@ def signed_mask_distance(mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H
     inside = mask > 0.5
     if not inside.any():
         return np.full(mask.shape, -1e3, np.float32)
-    return (ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)).astype(np.float32)
+    within, beyond = (np.asarray(ndimage.distance_transform_edt(side)) for side in (inside, ~inside))
+    return (within - beyond).astype(np.float32)
 
 
 def cover_height(

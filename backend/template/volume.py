@@ -1,4 +1,4 @@
-"""The volume that the template engine believes in: the fitted body, with hair and garment as measured layers over it."""
+"""The volume that the template engine believes in: the fitted body, with hair and garment as layers over it."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class TemplateVolume:
     """Signed height of any point under the outermost surface, and which layer it belongs to.
 
     `outer_faces` are the outer skin and the eyeballs of the posed body, `cover_faces` those of them that layers rest
-    on. `covers` maps `HAIR` and `GARMENT` to their
-    layers; `masks` to their soft masks in `view`; `person` is the matte, `known` false outside the picture.
+    on. `covers` maps `HAIR` and `GARMENT` to their layers; `masks` to their soft masks in `view`; `person` is the
+    matte, `known` false outside the picture.
     """
 
     view: View
