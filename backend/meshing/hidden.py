@@ -33,10 +33,15 @@ class DepthMaps:
     depths: list[Float[np.ndarray, "H W"]]
 
     @classmethod
-    def of(cls, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> DepthMaps:
-        """Look at the surface along the edges, faces and diagonals of a cube."""
+    def of(
+        cls,
+        vertices: Float[np.ndarray, "V 3"],
+        faces: Int[np.ndarray, "F 3"],
+        along: tuple[float, float, float] | None = None,
+    ) -> DepthMaps:
+        """Look at the surface along the edges, faces and diagonals of a cube; only roughly `along` one way if given."""
         maps = cls([], [], [])
-        for axes, origin, buffers in _views(vertices, faces, _COARSE):
+        for axes, origin, buffers in _views(vertices, faces, _COARSE, along):
             maps.axes.append(axes)
             maps.origins.append(origin)
             maps.depths.append(buffers.depth)
@@ -63,13 +68,16 @@ def visible_faces(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 
 
 
 def _views(
-    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], pixel: float
+    vertices: Float[np.ndarray, "V 3"],
+    faces: Int[np.ndarray, "F 3"],
+    pixel: float,
+    along: tuple[float, float, float] | None = None,
 ) -> Iterator[tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "2"], RasterBuffers]]:
     """Axes, origin and picture of every view, depths in metres along the forward axis."""
     used = vertices[np.unique(faces)]
     for index in np.ndindex(3, 3, 3):
         forward = np.array(index) - 1.0
-        if not forward.any():
+        if not forward.any() or (along is not None and forward @ np.array(along) <= 0):
             continue
         forward /= np.linalg.norm(forward)
         right = np.cross(forward, np.eye(3)[np.abs(forward).argmin()])

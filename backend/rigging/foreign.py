@@ -80,7 +80,9 @@ def rig_mesh(mesh_path: Path, like: Path) -> RiggedAvatar:
             continue
         source = parts.get(item.stands_for)
         rigged.append(_ride_along(item, avatar) if source is None else _rig_part(item, source, avatar))
-    return RiggedAvatar(_uniquely_named([*rigged, *added]), avatar.skeleton)
+    order = {name: k for k, name in enumerate(parts)}
+    everything = sorted([*rigged, *added], key=lambda part: order.get(part.name, len(order)))
+    return RiggedAvatar(_uniquely_named(everything), avatar.skeleton)
 
 
 def place(pieces: list[Piece], avatar: RiggedAvatar) -> Placement | None:
@@ -193,7 +195,8 @@ def _shows(part: Float[np.ndarray, "n 3"], head: Mesh) -> bool:
     """Whether a part is seen through an opening of the head, by a good share of its front."""
     front = part[part[:, 1] < np.quantile(part[:, 1], 0.3)]
     # Under a fused skin the eyes are at the surface too, but in an opening nothing is right behind their front.
-    return bool((DepthMaps.of(head.vertices, head.faces).behind(front) < -_SOCKET).mean() > 0.25)
+    maps = DepthMaps.of(head.vertices, head.faces, along=(0, 1, 0))
+    return bool((maps.behind(front) < -_SOCKET).mean() > 0.25)
 
 
 def _has_lining(head: Mesh, known: Mesh, teeth: Float[np.ndarray, "n 3"]) -> bool:

@@ -74,10 +74,9 @@ def read_pieces(path: Path) -> list[Piece]:
             for node, name, geometry, transform in placed
             if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces)
         ]
-    except MaquetteError:
-        raise
     except Exception as problem:  # whatever a damaged file makes trimesh, its readers and Pillow say
         raise bad_mesh(f"{path} cannot be read as a mesh: export the head again.", hint=str(problem)) from problem
+    pieces = [piece for piece in pieces if len(piece.mesh.faces)]
     if not pieces:
         raise bad_mesh(f"{path} holds no triangles: export the head as a mesh with faces.")
     if not all(np.isfinite(piece.mesh.vertices).all() for piece in pieces):

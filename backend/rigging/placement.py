@@ -18,7 +18,7 @@ _SIZE_RANGE = (0.35, 2.2)
 _COARSE = 6
 """Every so-many-th point decides which placements are worth a closer look."""
 _REFINED = 6
-_ITERATIONS = 25
+_ITERATIONS, _NO_BETTER = 40, 0.995
 _AS_GOOD, _CERTAIN = 1.15, 0.0004
 """A usual convention is taken as it is when its misfit is this close (factor, metres) to the refined one."""
 
@@ -100,13 +100,14 @@ def find_placement(
             turned = scale * (foreign.points @ rotation.T)
             for k, translation in enumerate(_offsets(turned, known.points, base_height)):
                 placement = Placement(scale, rotation, translation, usual=k < 2)
-                candidates.append(_judged(placement, foreign, known, face, _COARSE))
+                candidates.append(_judged(placement, foreign, known, face[::_COARSE], _COARSE))
     if not candidates:
         return None
     candidates.sort(key=lambda placement: placement.misfit)
-    good = [_judged(placement, foreign, known, face) for placement in candidates[:_REFINED]]
-    best = min((_refine(placement, foreign, known, face) for placement in good), key=lambda p: p.misfit)
-    exact = [p for p in good if p.usual and p.misfit < _AS_GOOD * best.misfit + _CERTAIN]
+    rough = [_refine(placement, foreign, known, face, _COARSE) for placement in candidates[:_REFINED]]
+    best = _refine(min(rough, key=lambda p: p.misfit), foreign, known, face)
+    good = [_judged(placement, foreign, known, face) for placement in candidates[:_REFINED] if placement.usual]
+    exact = [p for p in good if p.misfit < _AS_GOOD * best.misfit + _CERTAIN]
     return min(exact, key=lambda p: p.misfit, default=best)
 
 
@@ -115,26 +116,28 @@ def _judged(
 ) -> Placement:
     """The placement with its misfit: typical distance, metres, of the foreign surface and of the known face back."""
     there = known.distance(placement.apply(foreign.points[::step]))
-    back = placement.scale * foreign.distance(placement.undo(face[::step]))
+    back = placement.scale * foreign.distance(placement.undo(face))
     return dataclasses.replace(placement, misfit=0.5 * (_trimmed_mean(there) + _trimmed_mean(back)))
 
 
-def _refine(start: Placement, foreign: Cloud, known: Cloud, face: Float[np.ndarray, "k 3"]) -> Placement:
+def _refine(start: Placement, foreign: Cloud, known: Cloud, face: Float[np.ndarray, "k 3"], step: int = 1) -> Placement:
     """Iterative closest points, both ways, from points to planes, on the better three quarters of the pairs."""
-    best = current = start
+    points, face = foreign.points[::step], face[::step]
+    best = current = _judged(start, foreign, known, face, step)
     for _ in range(_ITERATIONS):
-        moved = current.apply(foreign.points)
+        moved = current.apply(points)
         there, at = known.tree.query(moved)
         back, of = foreign.tree.query(current.undo(face))
         near, near_face = there <= np.quantile(there, 0.75), back <= np.quantile(back, 0.75)
-        source = np.concatenate([moved[near], moved[of[near_face]]])
+        source = np.concatenate([moved[near], current.apply(foreign.points[of[near_face]])])
         target = np.concatenate([known.points[at[near]], face[near_face]])
         planes = np.concatenate([known.normals[at[near]], foreign.normals[of[near_face]] @ current.rotation.T])
         rotation, shift = _rigid_step(source, target, planes)
         turned = Placement(current.scale, rotation @ current.rotation, rotation @ current.translation + shift)
-        current = _judged(turned, foreign, known, face)
-        if current.misfit < best.misfit:
-            best = current
+        current = _judged(turned, foreign, known, face, step)
+        if current.misfit > _NO_BETTER * best.misfit:
+            return min(current, best, key=lambda placement: placement.misfit)
+        best = current
     return best
 
 
