@@ -1,4 +1,4 @@
-"""What a picture says about a surface: the parts it shows, in their own colours, and nothing through what hides them."""
+"""What a picture says about a surface: the parts it shows, in their own colours, and nothing through what hides it."""
 
 import dataclasses
 

