@@ -231,14 +231,6 @@ def png_with_a_wrong_checksum(path: Path) -> None:
 
 
 @portrait(BAD_IMAGE)
-def png_with_damaged_pixels(path: Path) -> None:
-    data = bytearray(Path(ASTRONAUT).read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 64] = bytes(64)
-    path.write_bytes(data)
-
-
-@portrait(BAD_IMAGE)
 def tiff_of_not_a_number(path: Path) -> None:
     pixels = skimage.data.astronaut().astype(np.float16) / 255
     pixels[200:300] = np.nan
@@ -398,6 +390,21 @@ def rig_like_a_missing_avatar(folder: Path) -> list[str]:
 
 @case(BAD_MESH, BAD_REQUEST)
 def rig_a_missing_mesh(folder: Path) -> list[str]:
+    return _rig(folder, folder / "head.obj")
+
+
+@case(BAD_MESH, BAD_REQUEST)
+def rig_a_text(folder: Path) -> list[str]:
+    (folder / "head.glb").write_text("This is not a mesh.")
+    return _rig(folder, folder / "head.glb")
+
+
+@case(BAD_MESH, BAD_REQUEST)
+def rig_like_a_folder_of_nonsense(folder: Path) -> list[str]:
+    rig_like_a_missing_avatar(folder)
+    (folder / "like").mkdir()
+    (folder / "like" / "avatar.npz").write_bytes(b"PK" + bytes(100))
+    (folder / "like" / "report.json").write_text("{")
     return _rig(folder, folder / "head.obj")
 
 
