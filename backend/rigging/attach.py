@@ -27,9 +27,10 @@ class Attachment:
         return (offsets[self.sources] * self.weights[..., None]).sum(1)
 
     def carry_skin_weights(self, skin_weights: Float[np.ndarray, "V J"]) -> Float[np.ndarray, "n J"]:
-        """Bone weights of the body carried to the part; rows sum to one."""
-        total = np.maximum(self.weights.sum(1, keepdims=True), 1e-9)
-        carried = (skin_weights[self.sources] * (self.weights / total)[..., None]).sum(1)
+        """Bone weights of the body carried to the part; rows sum to one, however little a vertex follows."""
+        weights = np.maximum(self.weights, 1e-30)
+        weights = weights / weights.sum(1, keepdims=True)
+        carried = (skin_weights[self.sources] * weights[..., None]).sum(1)
         return carried / np.maximum(carried.sum(1, keepdims=True), 1e-9)
 
     @classmethod
@@ -48,7 +49,9 @@ class Attachment:
         reach: float = np.inf,
     ) -> Attachment:
         """Inverse-distance weights over the nearest of `candidates`, fading out with a Gaussian of `reach` metres."""
-        distance, index = KDTree(body[candidates]).query(points, k=count)
+        # A list of ranks keeps the second axis even for a single neighbour.
+        ranks = np.arange(min(count, len(candidates))) + 1
+        distance, index = KDTree(body[candidates]).query(points, k=ranks)
         weights = 1 / (distance + 1e-3) ** 2
         weights /= weights.sum(1, keepdims=True)
         if np.isfinite(reach):
