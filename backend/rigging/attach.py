@@ -49,9 +49,9 @@ class Attachment:
         reach: float = np.inf,
     ) -> Attachment:
         """Inverse-distance weights over the nearest of `candidates`, fading out with a Gaussian of `reach` metres."""
-        # A list of ranks keeps the second axis even for a single neighbour.
-        ranks = np.arange(min(count, len(candidates))) + 1
-        distance, index = KDTree(body[candidates]).query(points, k=ranks)
+        found = KDTree(body[candidates]).query(points, k=min(count, len(candidates)))
+        # A single neighbour comes without its axis.
+        distance, index = (np.reshape(values, (len(points), -1)) for values in found)
         weights = 1 / (distance + 1e-3) ** 2
         weights /= weights.sum(1, keepdims=True)
         if np.isfinite(reach):
