@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from backend.body_model.base import BodyModel, EyeSphere, defaults
@@ -347,7 +348,8 @@ def _personal_offsets(
     select = sparse.csr_matrix(
         (landmark_map.barycentric[used].ravel(), (rows, triangles.ravel())), (used.sum(), len(skin))
     )
-    weight = (0.01 * np.median(sigma[used]) / 0.01 / sigma[used]) ** 2
+    weight = (np.median(sigma[used]) / sigma[used]) ** 2
+    weight *= _agreement(points[used], wanted[used], sigma[used] * depth[used] / camera.intrinsics[0, 0])
     laplacian = _graph_laplacian(local[skin_faces], len(skin))
     bending = laplacian.T @ laplacian
     # Far from the landmarks the surface stays where the model put it.
@@ -364,6 +366,18 @@ def _personal_offsets(
     return offsets
 
 
+def _agreement(
+    points: Float[np.ndarray, "n 3"], wanted: Float[np.ndarray, "n 3"], sigma: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """How far each landmark is believed, in [0, 1]: faces differ smoothly, so one unlike all around it is wrong.
+
+    Tukey's biweight of the distance between what it wants and the median of its eight nearest, to 6 `sigma` (metres).
+    """
+    nearest = KDTree(points).query(points, k=9)[1]
+    deviation = np.linalg.norm(wanted - np.median(wanted[nearest], axis=1), axis=1) / sigma
+    return np.maximum(1 - (deviation / 6) ** 2, 0) ** 2
+
+
 def _graph_laplacian(faces: Int[np.ndarray, "F 3"], count: int) -> sparse.csr_matrix:
     """Umbrella operator: each vertex minus the mean of its neighbours."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
@@ -376,8 +390,6 @@ def _graph_laplacian(faces: Int[np.ndarray, "F 3"], count: int) -> sparse.csr_ma
 
 def _carry_inner_parts(model: BodyModel, neutral: np.ndarray, offsets: np.ndarray) -> None:
     """Eyes follow their lids as a whole, teeth and tongue the lips, lashes the nearest skin. Changes `offsets`."""
-    from scipy.spatial import KDTree
-
     topology = model.topology
     skin = np.unique(topology.faces[topology.parts["skin"]])
     tree = KDTree(neutral[skin])
