@@ -167,7 +167,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(how: signal.Signals, tmp_path: Path
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"TMPDIR": str(temporary)},
+        env=os.environ | {"TMPDIR": str(temporary), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "torch")},
     )
     assert job.stdout is not None
     job.stdout.readline()  # the first stage is over

@@ -427,6 +427,7 @@ def temporary_files(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     """An empty folder that takes the place of the system's for temporary files."""
     folder = tmp_path_factory.mktemp("temporary")
     monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("torch")))  # torch's own, made on import
     monkeypatch.setattr(tempfile, "tempdir", None)
     return folder
 
