@@ -42,9 +42,9 @@ class Quality:
 
 
 QUALITY = {
-    "draft": Quality(768, 1024, 512, (32, 64), 160_000, 160, 96, 12_000, 12),
+    "draft": Quality(1024, 1024, 512, (32, 64), 160_000, 160, 96, 12_000, 12),
     "standard": Quality(1024, 2048, 1024, (32, 64, 128), 300_000, 300, 128, 22_000, 24),
-    "high": Quality(1536, 4096, 2048, (32, 64, 128, 256), 900_000, 1200, 192, 26_000, 48),
+    "high": Quality(2048, 4096, 2048, (32, 64, 128), 500_000, 600, 160, 26_000, 36),
 }
 MAX_FACES = 40_000
 
@@ -97,7 +97,7 @@ def generate(request: AvatarRequest, out: Path, progress: Progress = lambda stag
     stages.begin("portrait")
     from backend.portrait.portrait import load_portraits
 
-    portraits = load_portraits([Path(p) for p in request.portraits])
+    portraits = load_portraits([Path(p) for p in request.portraits], size=quality.crop)
     portrait = portraits[0]
 
     stages.begin("fit")
