@@ -231,6 +231,14 @@ def png_with_a_wrong_checksum(path: Path) -> None:
 
 
 @portrait(BAD_IMAGE)
+def png_with_damaged_pixels(path: Path) -> None:
+    data = bytearray(Path(ASTRONAUT).read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(64)
+    path.write_bytes(data)
+
+
+@portrait(BAD_IMAGE)
 def tiff_of_not_a_number(path: Path) -> None:
     pixels = skimage.data.astronaut().astype(np.float16) / 255
     pixels[200:300] = np.nan

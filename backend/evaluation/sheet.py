@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -100,7 +100,8 @@ def main() -> None:
         sheet = np.concatenate([beside, sheet], 1)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray((np.clip(sheet, 0, 1) * 255 + 0.5).astype(np.uint8))
-    image.save(options.out, **({"quality": 88} if options.out.suffix in (".jpg", ".jpeg") else {"optimize": True}))
+    settings: dict[str, Any] = {"quality": 88} if options.out.suffix in (".jpg", ".jpeg") else {"optimize": True}
+    image.save(options.out, **settings)
     print(options.out)
 
 

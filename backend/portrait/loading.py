@@ -118,6 +118,10 @@ def _decode(data: bytes, path: Path, max_side: int) -> np.ndarray:
         raise _refuse_unknown(data, path) from error
     with image:
         _check_size(*image.size, path)
+        if image.format == "PNG":
+            # Decoding alone does not look at the checksums of the pixel data.
+            with Image.open(io.BytesIO(data), formats=("PNG",)) as copy:
+                copy.verify()
         orientation = _orientation(image)
         # JPEG alone can skip resolution while decoding; elsewhere this does nothing.
         image.draft(None, (max_side, max_side))
