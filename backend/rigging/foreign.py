@@ -40,6 +40,8 @@ _WORST_MISFIT = 0.006
 _SAME_PLACE = 0.002
 _SOCKET = 0.004
 _PAINTED = 1024
+_MOST_UNWRAPPED = 160_000
+"""Triangles that can be unwrapped in minutes."""
 _RIDE = 0.015
 
 
@@ -145,6 +147,12 @@ def _split_by_place(item: _Placed, avatar: RiggedAvatar) -> list[_Placed]:
     typical = np.stack([np.bincount(on_corner, row) for row in distance]) / np.maximum(share, 1)
     owner = typical.argmin(0)
     owner[typical.min(0) > _SAME_PLACE] = 0
+    for k, part in enumerate(avatar.parts):
+        chosen = owner[label] == k
+        # Crumbs inside of an eyeball are no eyeball: the part must be there as a whole.
+        if k and chosen.any():
+            there = KDTree(vertices[np.unique(faces[chosen])]).query(part.mesh.vertices)[0]
+            owner[owner == k] = k if np.median(there) < 2 * _SAME_PLACE else 0
     found = []
     for k, part in enumerate(avatar.parts):
         chosen = owner[label] == k
@@ -222,7 +230,20 @@ def _rig_head(item: _Placed, avatar: RiggedAvatar, separate: set[str], openings:
         source = dataclasses.replace(source, eye_faces=is_eye)
     # What the mesh has in one piece with the head, hair on a level set say, also takes its colour from there.
     lenders = [part for part in avatar.parts if part.name not in separate - {"head"}]
-    return _carried(item, source, lenders, known.material, fused=not (openings.eyes and openings.mouth))
+    fused = not (openings.eyes and openings.mouth)
+    return _carried(item, source, _shown(lenders) if fused else lenders, known.material, fused=fused)
+
+
+def _shown(parts: list[AvatarPart]) -> list[AvatarPart]:
+    """Parts without what cannot be seen from outside: teeth behind lips, skin under hair."""
+    shown = visible_faces(*_joined([part.mesh for part in parts]))
+    starts = np.cumsum([0, *(len(part.mesh.faces) for part in parts)])
+    return [
+        dataclasses.replace(part, mesh=_subset(part.mesh, chosen))
+        for part, start, end in zip(parts, starts[:-1], starts[1:], strict=True)
+        for chosen in [shown[start:end]]
+        if chosen.any()
+    ]
 
 
 def _rig_part(item: _Placed, part: AvatarPart, avatar: RiggedAvatar) -> AvatarPart:
@@ -268,6 +289,11 @@ def _appearance(item: _Placed, lenders: list[AvatarPart], material: Material) ->
         cut_out = piece.texture.shape[2] == 4
         return mesh, piece.texture, piece.material or dataclasses.replace(material, alpha_mask=cut_out)
     if not piece.has_uvs:
+        if len(mesh.faces) > _MOST_UNWRAPPED:
+            raise bad_mesh(
+                f"The mesh has {len(mesh.faces)} triangles and no texture coordinates: unwrap it, or decimate it below"
+                f" {_MOST_UNWRAPPED}."
+            )
         mesh = unwrap(mesh.vertices, mesh.faces)
     if piece.vertex_colours is not None:
         texture = paint_vertices(mesh, piece.vertex_colours, _PAINTED)

@@ -19,6 +19,7 @@ _COARSE = 6
 """Every so-many-th point decides which placements are worth a closer look."""
 _REFINED = 6
 _ITERATIONS, _NO_BETTER = 40, 0.995
+_REACH = 0.003
 _AS_GOOD, _CERTAIN = 1.15, 0.0004
 """A usual convention is taken as it is when its misfit is this close (factor, metres) to the refined one."""
 
@@ -114,25 +115,31 @@ def find_placement(
 def _judged(
     placement: Placement, foreign: Cloud, known: Cloud, face: Float[np.ndarray, "k 3"], step: int = 1
 ) -> Placement:
-    """The placement with its misfit: typical distance, metres, of the foreign surface and of the known face back."""
+    """The placement with its misfit: typical distance, metres, of the foreign surface and of the known face back.
+
+    Half of the one and three quarters of the other have to fit: hair may be there or not, a nose may be another.
+    """
     there = known.distance(placement.apply(foreign.points[::step]))
     back = placement.scale * foreign.distance(placement.undo(face))
-    return dataclasses.replace(placement, misfit=0.5 * (_trimmed_mean(there) + _trimmed_mean(back)))
+    return dataclasses.replace(placement, misfit=_mean_of_better(there, 0.5) / 2 + _mean_of_better(back, 0.75) / 2)
 
 
 def _refine(start: Placement, foreign: Cloud, known: Cloud, face: Float[np.ndarray, "k 3"], step: int = 1) -> Placement:
-    """Iterative closest points, both ways, from points to planes, on the better three quarters of the pairs."""
+    """Iterative closest points, both ways, from points to planes; far pairs, such as hair over skin, hardly count."""
     points, face = foreign.points[::step], face[::step]
     best = current = _judged(start, foreign, known, face, step)
     for _ in range(_ITERATIONS):
         moved = current.apply(points)
         there, at = known.tree.query(moved)
         back, of = foreign.tree.query(current.undo(face))
-        near, near_face = there <= np.quantile(there, 0.75), back <= np.quantile(back, 0.75)
-        source = np.concatenate([moved[near], current.apply(foreign.points[of[near_face]])])
-        target = np.concatenate([known.points[at[near]], face[near_face]])
-        planes = np.concatenate([known.normals[at[near]], foreign.normals[of[near_face]] @ current.rotation.T])
-        rotation, shift = _rigid_step(source, target, planes)
+        source = np.concatenate([moved, current.apply(foreign.points[of])])
+        target = np.concatenate([known.points[at], face])
+        planes = np.concatenate([known.normals[at], foreign.normals[of] @ current.rotation.T])
+        away = np.concatenate([there, current.scale * back])
+        reach = max(_REACH, float(np.median(current.scale * back)))
+        # Geman and McClure's weights; both directions count alike.
+        weight = 1 / (1 + (away / reach) ** 2) ** 2 / np.repeat([len(there), len(back)], [len(there), len(back)])
+        rotation, shift = _rigid_step(source, target, planes, weight)
         turned = Placement(current.scale, rotation @ current.rotation, rotation @ current.translation + shift)
         current = _judged(turned, foreign, known, face, step)
         if current.misfit > _NO_BETTER * best.misfit:
@@ -141,8 +148,8 @@ def _refine(start: Placement, foreign: Cloud, known: Cloud, face: Float[np.ndarr
     return best
 
 
-def _trimmed_mean(distances: Float[np.ndarray, " n"]) -> float:
-    return float(np.sort(distances)[: max(1, len(distances) * 3 // 4)].mean())
+def _mean_of_better(distances: Float[np.ndarray, " n"], share: float) -> float:
+    return float(np.sort(distances)[: max(1, int(len(distances) * share))].mean())
 
 
 def _axis_rotations() -> list[Float[np.ndarray, "3 3"]]:
@@ -170,14 +177,18 @@ def _offsets(
 
 
 def _rigid_step(
-    source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
+    source: Float[np.ndarray, "n 3"],
+    target: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    weight: Float[np.ndarray, " n"],
 ) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
     """Small rotation and shift that bring `source` closer to the planes through `target`."""
-    middle = source.mean(0)
+    weight = weight / weight.sum()
+    middle = weight @ source
     rows = np.c_[np.cross(source - middle, normals), normals]
     gap = ((target - source) * normals).sum(1)
     # A little damping, in metres: a sphere says nothing of its rotation.
-    system = rows.T @ rows + len(rows) * np.diag([1e-6] * 3 + [1e-4] * 3)
-    step = np.linalg.solve(system, rows.T @ gap)
+    system = (rows.T * weight) @ rows + np.diag([1e-6] * 3 + [1e-4] * 3)
+    step = np.linalg.solve(system, (rows.T * weight) @ gap)
     rotation = Rotation.from_rotvec(step[:3]).as_matrix()
     return rotation, middle - rotation @ middle + step[3:]

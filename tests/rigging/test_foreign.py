@@ -250,6 +250,16 @@ def test_parts_joined_into_one_nameless_object_are_told_apart(avatar, like, tmp_
         assert abs(len(part.mesh.faces) - counts[part.name]) < 0.02 * counts[part.name] + 5
 
 
+def test_crumbs_in_the_place_of_an_eye_are_no_eye(avatar, copy, like, tmp_path):
+    crumb = trimesh.creation.icosphere(1, 0.004)
+    crumb.apply_translation(avatar.parts[1].mesh.vertices[0])
+    head = trimesh.Trimesh(*copy, process=False)
+    trimesh.util.concatenate([head, crumb]).export(tmp_path / "crumb.stl")
+    made = rig_mesh(tmp_path / "crumb.stl", like)
+    assert len(made.parts[0].mesh.faces) == len(head.faces) + len(crumb.faces)
+    assert [part.name for part in made.parts] == [part.name for part in avatar.parts]
+
+
 def test_what_the_avatar_lacks_rides_along_under_its_own_name(avatar, like, tmp_path):
     head = avatar.parts[0]
     scene = trimesh.Scene()
