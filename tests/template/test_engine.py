@@ -116,11 +116,12 @@ def test_the_same_seed_gives_the_same_points(observation, volume, samples):
             np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_a_small_field_knows_inside_from_outside(observation):
     import torch
 
     seen = []
-    settings = TemplateSettings(points=8000, steps=20, level_sizes=(16, 32))
+    settings = TemplateSettings(points=8000, steps=40, level_sizes=(16, 32))
     field = fit_field(ANNY, observation, settings, 0, seen.append)
     assert field.half_size == HALF_SIZE
     inside = torch.tensor([[0.0, 0.0, 0.05], [0.0, 0.0, -0.12], [0.0, -0.03, 0.0]])
