@@ -99,7 +99,8 @@ def _spread_keys(
     rest = {name: field for name, field in fields.items() if name not in turning}
     on_lids = dataclasses.replace(found, distance=np.where(source.eye_faces[found.face], np.inf, found.distance))
     carried = spread(found, source.faces, turning, vertices, faces, _FAR)
-    return carried | spread(on_lids, source.faces, rest, vertices, faces, _FAR)
+    carried |= spread(on_lids, source.faces, rest, vertices, faces, _FAR)
+    return {name: carried[name] for name in fields}  # shape keys keep their order
 
 
 class StretchGuard:

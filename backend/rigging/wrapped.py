@@ -160,6 +160,10 @@ def build_wrapped(
     spheres = model.eye_spheres(neutral_body + offsets)
     skeleton = model.skeleton(fit.identity)
     bones = [skeleton.names.index(name) for name in ("LeftEye", "RightEye")]
+    # The model does not know this person's offsets; an eyeball turns about its own centre.
+    moves = np.zeros_like(skeleton.heads)
+    moves[bones] = [sphere.centre - skeleton.heads[bone] for sphere, bone in zip(spheres, bones, strict=True)]
+    skeleton = dataclasses.replace(skeleton, heads=skeleton.heads + moves, tails=skeleton.tails + moves)
     for k, side in enumerate(("left", "right")):
         vertices = np.unique(topology.faces[topology.parts[f"eye_{side}"]])
         mesh = eyeball_mesh(spheres[k])
