@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -342,12 +343,23 @@ def test_cancelling_early_leaves_nothing_behind(portrait, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "fraction"), [("field", 0.5), ("texture", 0.6), ("export", 0.0), ("export", 1.0)])
-def test_cancelling_late_leaves_an_earlier_avatar_as_it_was(portrait, folder, tmp_path, monkeypatch, stage, fraction):
+@pytest.mark.parametrize(("stage", "fraction"), [("field", 0.5), ("texture", 0.6), ("export", 0.0)])
+def test_cancelling_late_leaves_nothing_behind(portrait, tmp_path, monkeypatch, stage, fraction):
     monkeypatch.setitem(QUALITY, "draft", HASTY)
     with pytest.raises(Cancelled):
         generate(request_of(portrait), tmp_path / "new" / "avatar", cancel_at(stage, fraction))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_cancelling_at_the_last_moment_leaves_an_earlier_avatar_as_it_was(portrait, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(QUALITY, "draft", HASTY)
+    shutil.copytree(folder, tmp_path / "avatar")
+    with pytest.raises(Cancelled):
+        generate(request_of(portrait), tmp_path / "avatar", cancel_at("export", 1.0))
+    assert [path.name for path in tmp_path.iterdir()] == ["avatar"]
+    for path in folder.iterdir():
+        assert (tmp_path / "avatar" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.slow
