@@ -45,6 +45,18 @@ class Observation:
     known: Bool[np.ndarray, "H W"]
     face: Bool[np.ndarray, "H W"]
 
+    @property
+    def bare(self) -> Float[np.ndarray, "H W"]:
+        """Where the person shows through neither hair nor garment, in [0, 1]."""
+        return np.clip(self.person - self.hair - self.garment, 0, 1)
+
+    def grown(self, mask: Float[np.ndarray, "H W"], metres: float) -> Float[np.ndarray, "H W"]:
+        """`mask`, one of the layers, spread by about so many metres over what the person shows bare."""
+        camera = self.view.camera
+        depth = float(np.median(camera.to_camera(self.view.vertices)[:, 2]))
+        wider = cv2.dilate(mask.astype(np.float32), _disc(metres * camera.intrinsics[0, 0] / depth))
+        return np.maximum(mask, np.minimum(wider, self.bare))
+
 
 def observe(portrait: Portrait, fit: BodyFit) -> Observation:
     """Lay `portrait` over the body that was fitted to it."""
@@ -60,9 +72,15 @@ def observe(portrait: Portrait, fit: BodyFit) -> Observation:
     openings = np.maximum(np.maximum(soft(right, 0.033 * unit), soft(left, 0.033 * unit)), soft(mouth, 0.02 * unit))
     strands = _strands_on_skin(portrait.image, segmentation.skin, segmentation.hair, landmarks, unit)
     hair = np.clip(segmentation.hair + strands * segmentation.skin, 0, 1)
-    skin = np.clip(segmentation.skin * (1 - strands), 0, 1)
+    frames = portrait.glasses * _frames_on_skin(portrait.image, segmentation.skin, landmarks, unit)
+    skin = np.clip(segmentation.skin * (1 - strands) * (1 - frames), 0, 1)
     skin = cv2.GaussianBlur(_shrunk(skin, 0.02 * unit), (0, 0), 0.015 * unit) * portrait.inside
     view = View(portrait.foreground, skin * (1 - openings), fit.camera, fit.posed())
+
+    def seen_eye(polygon: np.ndarray) -> np.ndarray:
+        """Nothing behind dark lenses: the eye is better imagined than painted black."""
+        around = polygon_mask(polygon, size, grow=0.12 * unit)
+        return soft(polygon) * (frames[around].mean() < 0.6)
 
     def layer(mask: np.ndarray) -> np.ndarray:
         """Without teeth finer than the grid that the shells are cut from."""
@@ -73,7 +91,7 @@ def observe(portrait: Portrait, fit: BodyFit) -> Observation:
         layer(hair),
         layer(segmentation.garment),
         portrait.matte,
-        (soft(left), soft(right)),
+        (seen_eye(left), seen_eye(right)),
         soft(mouth),
         portrait.inside,
         face_mask(landmarks, size),
@@ -112,6 +130,34 @@ def _strands_on_skin(
     beside = np.clip(np.maximum(low - columns, columns - high) / (0.1 * unit), 0, 1)
     above = np.maximum(above, beside * np.clip((landmarks[2, 1] - rows) / (0.2 * unit), 0, 1))
     return cv2.GaussianBlur((like_hair * near * above * (1 - features)).astype(np.float32), (0, 0), 0.01 * unit)
+
+
+def _frames_on_skin(
+    image: Float[np.ndarray, "H W 3"],
+    skin: Float[np.ndarray, "H W"],
+    landmarks: Float[np.ndarray, "478 2"],
+    unit: float,
+) -> Float[np.ndarray, "H W"]:
+    """Pixels in [0, 1] where glasses hide the skin of a person who wears them: around the eyes, unlike skin.
+
+    Brows are left alone: what shows of them over or through the glasses belongs to the face.
+    """
+    eyes = landmarks[[468, 473]]
+    along = (eyes[1] - eyes[0]) / np.linalg.norm(eyes[1] - eyes[0])
+    grid = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in skin.shape[::-1])), -1) - eyes.mean(0)
+    across, down = grid @ along / unit, grid @ np.array([-along[1], along[0]]) / unit
+    band = np.clip((1.25 - np.abs(across)) / 0.05, 0, 1) * np.clip((down + 0.5) / 0.05, 0, 1)
+    band *= np.clip((0.6 - down) / 0.05, 0, 1)
+    lab = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2LAB)
+    sure = (skin > 0.95) & (band == 0) & face_mask(landmarks, len(skin)) & (down < 1.0)
+    if sure.sum() < 500:
+        return np.zeros(skin.shape, np.float32)
+    unlike = np.clip((_distance_to_tones(lab, lab[sure]) - 1.3) / 0.7, 0, 1) * band
+    for ring in (RIGHT_BROW, LEFT_BROW):
+        unlike = unlike * ~polygon_mask(landmarks[list(ring)], len(skin))
+    # A frame is thicker than its dark core: its edges shine or throw shadows.
+    grown = cv2.dilate(unlike.astype(np.float32), _disc(0.025 * unit))
+    return cv2.GaussianBlur(grown, (0, 0), 0.012 * unit)
 
 
 def _distance_to_tones(

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from backend.meshing.rasterizer import interpolate, rasterize_uv
-from backend.meshing.texture import View, fill_outside, harmonic, project_view, sample_image, smoothstep, visibility
+from backend.meshing.rasterizer import interpolate, rasterize, rasterize_uv
+from backend.meshing.texture import (
+    View,
+    fill_outside,
+    harmonic,
+    project_view,
+    sample_image,
+    sample_nearest,
+    smoothstep,
+    visibility,
+)
 from backend.meshing.texture import facing as facing_cosine
 
 if TYPE_CHECKING:
@@ -16,23 +25,30 @@ if TYPE_CHECKING:
 
     from backend.meshing.mesh import Mesh
 
+_INSET = 0.012
+"""Metres below the visible skin where the inner side of a shell still belongs to its border."""
+
 
 def bake_shell(
     mesh: Mesh,
     view: View,
     mask: Float[np.ndarray, "H W"],
+    bare: Float[np.ndarray, "H W"],
+    body: Int[np.ndarray, "f 3"],
     occluders: Int[np.ndarray, "F 3"],
     name: str,
     size: int,
     generator: np.random.Generator,
     thickness: float,
-) -> UInt8[np.ndarray, "S S 3"]:
-    """Texture of a shell.
+) -> UInt8[np.ndarray, "S S 4"]:
+    """Texture of a shell. Its alpha is zero where the picture shows the bare person below the shell.
 
     Args:
         mesh: the shell; its faces index `view.vertices`, which holds body and shells as posed in the picture.
         mask: soft mask of the pixels that show this shell.
-        occluders: every triangle that can hide it.
+        bare: soft mask of the pixels that show the person without hair or garment.
+        body: triangles of the body alone.
+        occluders: every triangle that can hide the shell.
         name: ``"hair"`` adds strands where the picture shows nothing, ``"garment"`` a fine weave.
         thickness: typical height of the shell over the skin, metres.
     """
@@ -55,7 +71,28 @@ def bake_shell(
     trust = ndimage.gaussian_filter(projection.weight, size / 340)
     trust = np.minimum(trust, projection.weight)[..., None]
     result = projection.colour * trust + filled * (1 - trust)
-    return (np.clip(fill_outside(result, covered), 0, 1) * 255 + 0.5).astype(np.uint8)
+    alpha = np.ones((*covered.shape, 1), np.float32)
+    alpha[covered, 0] = _cut_out(points, view, bare, body)
+    result = fill_outside(np.concatenate([result, alpha], -1), covered)
+    return (np.clip(result, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _cut_out(
+    points: Float[np.ndarray, "n 3"], view: View, bare: Float[np.ndarray, "H W"], body: Int[np.ndarray, "f 3"]
+) -> Float[np.ndarray, " n"]:
+    """Alpha of a shell's surface: what lies before the visible body is cut along the border that the picture shows.
+
+    The inner side of the shell is cut like the outer one, or it would stay behind the hole.
+    """
+    camera = view.camera
+    screen = np.c_[camera.project(view.vertices), camera.to_camera(view.vertices)[:, 2]]
+    depth = rasterize(screen, body, camera.height, camera.width).depth
+    pixels = camera.project(points)
+    below = sample_nearest(np.where(np.isfinite(depth), depth, -1).astype(np.float32), pixels, -1.0)
+    before = camera.to_camera(points)[:, 2] < below + _INSET
+    # Steeper than the mask, so that bilinear lookups keep the border where it is.
+    shown = np.clip((sample_image(bare[..., None], pixels)[:, 0] - 0.65) * 4 + 0.5, 0, 1)
+    return np.where(before, 1 - shown, 1.0)
 
 
 def _tone(

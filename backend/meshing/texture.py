@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Cosine between view and normal from which a texel begins to count as seen, and from which it counts fully.
 _GRAZING, _FACING = 0.18, 0.45
+_LID_BLUR = 0.0015  # metres
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,11 @@ def project_view(
     weight = weight * sample_image(view.skin[..., None], pixels)[:, 0]
     colour = np.zeros((*covered.shape, 3), np.float32)
     weights = np.zeros(covered.shape, np.float32)
-    colour[covered] = sample_image(view.image, pixels)
+    seen = sample_image(view.image, pixels)
+    if strict is not None:
+        # A lid in the picture is a narrow strip: over the closed lid its lashes and grain would stretch to streaks.
+        seen += fold[:, None] * (sample_image(smoothed_skin(view, points, _LID_BLUR)[0], pixels) - seen)
+    colour[covered] = seen
     weights[covered] = weight
     return Projection(colour, weights)
 
@@ -125,13 +130,7 @@ def vertex_tone(
     """
     camera = view.camera
     used = np.unique(mesh.faces)
-    depth = float(np.median(camera.to_camera(view.vertices[used])[:, 2]))
-    sigma = blur_metres * camera.intrinsics[0, 0] / depth
-    # Normalised convolution: a mean over skin pixels only, so that hair and background do not bleed in.
-    total = ndimage.gaussian_filter(view.skin, sigma)
-    smooth = np.stack([ndimage.gaussian_filter(view.image[..., c] * view.skin, sigma) for c in range(3)], -1)
-    smooth = smooth / np.maximum(total, 1e-4)[..., None]
-
+    smooth, total = smoothed_skin(view, view.vertices[used], blur_metres)
     normals = vertex_normals(view.vertices, mesh.faces)
     points = view.vertices
     weight = np.zeros(len(points))
@@ -150,6 +149,20 @@ def vertex_tone(
     target = weight[:, None] * colour + borrowed[:, None] * colour[mirror] + 6e-3 * skin_tone
     strength = weight + borrowed + 6e-3
     return harmonic(mesh.faces, strength, target, len(points))
+
+
+def smoothed_skin(
+    view: View, points: Float[np.ndarray, "n 3"], blur_metres: float
+) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
+    """The picture, smoothed over its skin pixels alone, and how much skin there is around each pixel, in [0, 1].
+
+    The blur is measured at the typical distance of `points`. A mean over skin only (normalised convolution) keeps hair
+    and background from bleeding in.
+    """
+    sigma = blur_metres * view.camera.intrinsics[0, 0] / float(np.median(view.camera.to_camera(points)[:, 2]))
+    total = cv2.GaussianBlur(view.skin.astype(np.float32), (0, 0), sigma)
+    smooth = cv2.GaussianBlur((view.image * view.skin[..., None]).astype(np.float32), (0, 0), sigma)
+    return smooth / np.maximum(total, 1e-4)[..., None], total
 
 
 def _robust_tone(colour: Float[np.ndarray, "n 3"], weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, "3"]:

@@ -32,16 +32,19 @@ def borrow_texture(mesh: Mesh, lenders: list[AvatarPart]) -> UInt8[np.ndarray, "
 
     Args:
         mesh: with texture coordinates, lying on the lenders.
-        lenders: parts of the avatar; cut-out ones, such as lashes, lend only when they are alone, with their alpha.
+        lenders: parts of the avatar. Lashes lend only when they are alone. What is cut out lends nothing, unless all
+            lenders have an alpha: then it is lent too.
     """
-    opaque = [part for part in lenders if not part.material.alpha_mask] or lenders
-    size = min(_LARGEST, max(max(part.texture.shape[:2]) for part in opaque))
-    channels = min(part.texture.shape[2] for part in opaque)
+    lenders = [part for part in lenders if part.name != "lashes"] or lenders
+    size = min(_LARGEST, max(max(part.texture.shape[:2]) for part in lenders))
+    channels = min(part.texture.shape[2] for part in lenders)
     places, colours = [], []
-    for part in opaque:
+    for part in lenders:
         samples, uvs = _samples(part)
-        places.append(np.c_[samples.points, NORMAL_LENGTH * samples.normals])
-        colours.append(sample_texture(part.texture[..., :channels], uvs))
+        texels = sample_texture(part.texture, uvs)
+        lent = np.ones(len(texels), bool) if texels.shape[1] == channels else texels[:, 3] >= 0.5
+        places.append(np.c_[samples.points, NORMAL_LENGTH * samples.normals][lent])
+        colours.append(texels[lent, :channels])
     lender = _Lender(np.concatenate(places), np.concatenate(colours))
 
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)

@@ -197,7 +197,10 @@ def build_wrapped(
         unwrapped = unwrap(shell.vertices, shell.faces)
         in_view = Mesh(everything, faces, unwrapped.uvs, unwrapped.uv_faces)
         height = float(np.median(KDTree(head.posed[candidates]).query(shell.vertices)[0]))
-        picture = bake_shell(in_view, view, mask, occluders, shell.name, sizes.shell, generator, height)
+        body = np.concatenate([head.faces, *inner])
+        picture = bake_shell(
+            in_view, view, mask, observation.bare, body, occluders, shell.name, sizes.shell, generator, height
+        )
         reach = 0.015 if shell.name == "hair" else 0.03
         follows = Attachment.nearest(shell.vertices, head.posed[:body_count], candidates, reach=reach)
         neutral = shell.vertices - follows.carry(moved)
@@ -206,7 +209,7 @@ def build_wrapped(
             shell.name,
             Mesh(neutral, unwrapped.faces, unwrapped.uvs, unwrapped.uv_faces),
             picture,
-            Material(roughness=0.7 if shell.name == "hair" else 0.8, double_sided=True),
+            Material(roughness=0.7 if shell.name == "hair" else 0.8, double_sided=True, alpha_mask=True),
             follows,
             keys if shell.name == "hair" else {},
             skin_weights,

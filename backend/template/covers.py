@@ -40,6 +40,8 @@ class CoverPrior:
     facing_limit: float
     least: float
     """Height that the layer has at least, even where the body reaches to the outline, metres."""
+    evidence: tuple[float, float]
+    """Shares of the expected region seen covered between which the unseen rest goes from bare to covered."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ def measure_cover(
 
     expected_seen = seen * prior.expected
     presence = (expected_seen * value).sum() / expected_seen.sum() if expected_seen.sum() > 5 else 1.0
-    presence = float(smoothstep(0.1, 0.5, np.array(presence)))
+    presence = float(smoothstep(*prior.evidence, np.array(presence)))
     strength = seen + 0.15 * (1 - seen)
     target = seen * value + 0.15 * (1 - seen) * prior.expected * presence
     coverage = np.clip(harmonic(faces, strength, target[:, None], len(vertices))[:, 0], 0, 1)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 HALF_SIZE = 0.25
 _BAND = 0.012
 """Points this close to the surface (metres) get a colour."""
+_OVERLAP = 0.005
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,23 +54,25 @@ def build_volume(model: BodyModel, observation: Observation) -> TemplateVolume:
     """Measure hair and garment on the posed body of `observation`."""
     faces = outer_faces(model)
     template, regions = model.template, model.topology.regions
-    hair_prior = CoverPrior(regions["scalp"], thickness=0.016, facing_limit=0.016, least=0.002)
+    masks = {HAIR: observation.hair, GARMENT: observation.garment}
+    # Layers reach a little too far over bare skin, so that their textures can cut the true border out of them: it is
+    # finer than any grid.
+    masks = {kind: observation.grown(mask, _OVERLAP) for kind, mask in masks.items()}
+    hair_prior = CoverPrior(regions["scalp"], thickness=0.016, facing_limit=0.016, least=0.005, evidence=(0.1, 0.5))
     # Hair hangs over ears, it does not follow their folds.
     smooth_faces = faces[(regions["ears"] < 0.5)[faces].all(1)]
-    hair = measure_cover(
-        observation.view, smooth_faces, observation.hair, observation.person, observation.known, hair_prior
-    )
+    hair = measure_cover(observation.view, smooth_faces, masks[HAIR], observation.person, observation.known, hair_prior)
     below_collar = np.clip((-0.125 - template[:, 2] - 0.35 * (template[:, 1] - 0.03)) / 0.02, 0, 1)
-    garment_prior = CoverPrior(below_collar, thickness=0.010, facing_limit=0.014, least=0.006)
+    garment_prior = CoverPrior(below_collar, thickness=0.010, facing_limit=0.014, least=0.006, evidence=(0.02, 0.15))
     garment = measure_cover(
-        observation.view, faces, observation.garment, observation.person, observation.known, garment_prior
+        observation.view, faces, masks[GARMENT], observation.person, observation.known, garment_prior
     )
     return TemplateVolume(
         observation.view,
         faces,
         smooth_faces,
         {HAIR: hair, GARMENT: garment},
-        {HAIR: observation.hair, GARMENT: observation.garment},
+        masks,
         observation.person,
         observation.known,
         HALF_SIZE,
@@ -144,9 +147,11 @@ def _colours(
     image = sample_image(view.image, pixels)
     # In front of the body, or at its visible surface: what the picture shows there is this point.
     behind = view.camera.to_camera(points)[:, 2] - sample_nearest(volume.body_depth, pixels, np.inf)
-    for kind, mask in ((SKIN, view.skin), *volume.masks.items()):
+    shows = {SKIN: view.skin, HAIR: observation.hair, GARMENT: observation.garment}
+    for kind, mask in shows.items():
         chosen = layer == kind
-        shown = chosen & (behind < 0.004) & (sample_image(mask[..., None], pixels)[:, 0] > 0.6)
+        seen = np.maximum(mask, 0 if kind == SKIN else view.skin)  # a layer's overlap looks like what it lies on
+        shown = chosen & (behind < 0.004) & (sample_image(seen[..., None], pixels)[:, 0] > 0.6)
         if kind != SKIN and (mask > 0.6).any():
             result[chosen] = np.median(view.image[mask > 0.6], 0)
         result[shown] = image[shown]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SKIN, HAIR, GARMENT = 0, 1, 2
 
 
+_BELIEVED = {HAIR: 0.0055, GARMENT: 0.008}
 BUST_HALF_WIDTH, BUST_BOTTOM = 0.172, -0.212
 
 
@@ -93,8 +94,8 @@ class TemplateVolume:
                 self._person_distance,
                 self.known,
             )
-            # Right over the skin a garment is believed even where the body reaches beyond the outline.
-            allowed = np.where(distance[candidates] < (0.008 if kind == GARMENT else 0.0), np.inf, allowed)
+            # Right over the skin a layer is believed even where the body reaches beyond the outline.
+            allowed = np.where(distance[candidates] < _BELIEVED[kind], np.inf, allowed)
             height[candidates] = np.minimum(height[candidates], allowed)
             above = np.zeros(len(points), bool)
             above[candidates] = height[candidates] > value[candidates]

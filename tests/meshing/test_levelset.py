@@ -79,7 +79,7 @@ def test_smoothing_takes_the_noise_and_keeps_the_volume(seed):
     normals = np.asarray(sphere.vertices) / 0.1
     noise = np.random.default_rng(seed).normal(0, 0.001, len(normals))
     smooth = taubin_smooth(np.asarray(sphere.vertices) + noise[:, None] * normals, faces)
-    assert np.linalg.norm(smooth, axis=1).std() < 0.4 * noise.std()
+    assert np.linalg.norm(smooth, axis=1).std() < 0.5 * noise.std()
     assert trimesh.Trimesh(smooth, faces, process=False).volume == pytest.approx(sphere.volume, rel=0.01)
 
 

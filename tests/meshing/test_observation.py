@@ -125,3 +125,33 @@ def test_what_lies_outside_the_source_picture_shows_nothing(portrait, fit):
     seen = observe(dataclasses.replace(portrait, inside=inside), fit)
     assert seen.view.skin[:, : SIZE // 2].max() == 0
     np.testing.assert_array_equal(seen.known, inside)
+
+
+def with_glasses(portrait, lens):
+    """The portrait with dark rims painted around the eyes, filled with `lens` where that is a colour."""
+    image = portrait.image.copy()
+    unit = np.linalg.norm(portrait.landmarks[LEFT_IRIS] - portrait.landmarks[RIGHT_IRIS])
+    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+    for iris in (LEFT_IRIS, RIGHT_IRIS):
+        x, y = portrait.landmarks[iris]
+        distance = np.hypot(columns - x, rows - y - 0.05 * unit) / unit
+        image[np.abs(distance - 0.38) < 0.04] = 0.05
+        if lens is not None:
+            image[distance < 0.38] = lens
+    rims = np.abs(distance - 0.38) < 0.03  # of the right eye
+    return dataclasses.replace(portrait, image=image, glasses=1.0), rims & (rows > y + 0.25 * unit)
+
+
+def test_the_rims_of_glasses_are_no_skin(portrait, observation, fit):
+    glasses, rims = with_glasses(portrait, None)
+    seen = observe(glasses, fit)
+    assert observation.view.skin[rims].mean() > 0.9
+    assert seen.view.skin[rims].mean() < 0.15
+    for landmark in (NOSE, CHIN, FOREHEAD):
+        assert at(seen.view.skin, landmark, portrait) > 0.7
+    assert at(seen.openings[0], LEFT_IRIS, portrait) > 0.9
+
+
+def test_behind_dark_lenses_no_eye_is_seen(portrait, fit):
+    seen = observe(with_glasses(portrait, 0.03)[0], fit)
+    assert max(opening.max() for opening in seen.openings) == 0

@@ -9,10 +9,10 @@ import trimesh
 from backend.body_model.anny import load_anny
 from backend.meshing.distance import SurfaceSamples
 from backend.meshing.observation import Observation
-from backend.meshing.rasterizer import rasterize, rasterize_uv
+from backend.meshing.rasterizer import interpolate, rasterize, rasterize_uv
 from backend.meshing.shell_texture import bake_shell, strands, stubble, weave
 from backend.meshing.shells import decimate, extract_shells, standing_off, taper_edges, unwrap
-from backend.meshing.texture import View, facing, visibility
+from backend.meshing.texture import View, facing, sample_nearest, visibility
 from backend.radiance.cameras import Camera
 from backend.template.engine import outer_faces
 
@@ -211,8 +211,12 @@ def test_the_texture_of_a_shell_is_the_picture_where_it_shows_it_and_its_tone_el
     view = dataclasses.replace(observation.view, image=image, vertices=vertices)
     mesh = dataclasses.replace(unwrapped, vertices=vertices, faces=hair.faces + len(anny.template))
     occluders = np.concatenate([faces, mesh.faces])
-    texture = bake_shell(mesh, view, observation.hair, occluders, name, 256, np.random.default_rng(0), 0.02) / 255
-    assert texture.shape == (256, 256, 3)
+    nowhere_bare = np.zeros_like(observation.hair)
+    generator = np.random.default_rng(0)
+    texture = bake_shell(mesh, view, observation.hair, nowhere_bare, faces, occluders, name, 256, generator, 0.02) / 255
+    assert texture.shape == (256, 256, 4)
+    assert (texture[..., 3] == 1).all()
+    texture = texture[..., :3]
     covered = rasterize_uv(mesh.uvs, mesh.uv_faces, 256).face_index
     normals = np.cross(*(vertices[mesh.faces[:, k]] - vertices[mesh.faces[:, 0]] for k in (1, 2)))
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
@@ -223,3 +227,32 @@ def test_the_texture_of_a_shell_is_the_picture_where_it_shows_it_and_its_tone_el
     np.testing.assert_allclose(np.median(texture[other], 0), tone, atol=0.06)
     # The picture is plain; where it shows nothing, strands or a weave make up for what is missing.
     assert texture[other].mean(1).std() > 2 * texture[shown].mean(1).std()
+
+
+def test_a_shell_is_cut_out_where_the_picture_shows_bare_skin_below_it(anny, faces, shells, observation):
+    """Inner side and outer side together, so that nothing of it stays before the face; the back is left alone."""
+    (hair,) = shells
+    unwrapped = unwrap(hair.vertices, hair.faces)
+    vertices = np.concatenate([anny.template, hair.vertices])
+    view = dataclasses.replace(observation.view, vertices=vertices)
+    mesh = dataclasses.replace(unwrapped, vertices=vertices, faces=hair.faces + len(anny.template))
+    occluders = np.concatenate([faces, mesh.faces])
+    bare = np.zeros_like(observation.hair)
+    bare[:, : bare.shape[1] // 2] = 1
+    generator = np.random.default_rng(0)
+    texture = bake_shell(mesh, view, observation.hair, bare, faces, occluders, "hair", 256, generator, 0.02)
+    buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, 256)
+    covered = buffers.face_index >= 0
+    points = interpolate(buffers, mesh.faces, vertices.astype(np.float32))[covered]
+    alpha = texture[..., 3][covered]
+    left = CAMERA.project(points)[:, 0] < bare.shape[1] / 2 - 2
+    right = CAMERA.project(points)[:, 0] > bare.shape[1] / 2 + 2
+    screen = np.c_[CAMERA.project(anny.template), CAMERA.to_camera(anny.template)[:, 2]]
+    depth = rasterize(screen, faces, CAMERA.height, CAMERA.width).depth
+    below = sample_nearest(np.where(np.isfinite(depth), depth, -1), CAMERA.project(points), -1.0)
+    before = (CAMERA.to_camera(points)[:, 2] < below) & (below > 0)
+    assert (left & before).sum() > 200
+    assert (alpha[left & before] == 0).all()
+    assert (alpha[right] == 255).all()
+    behind = CAMERA.to_camera(points)[:, 2] > below + 0.05
+    assert (alpha[behind] == 255).all()

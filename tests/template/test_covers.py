@@ -15,7 +15,7 @@ RADIUS, SIZE = 0.08, 256
 CAMERA = Camera.orbit(0, 0, distance=1.0, fov_degrees=22, size=SIZE, target=(0, 0, 0))
 BALL = trimesh.creation.icosphere(4, RADIUS)
 VERTICES, FACES = np.asarray(BALL.vertices), np.asarray(BALL.faces)
-PRIOR = CoverPrior(np.ones(len(VERTICES)), thickness=0.016, facing_limit=0.016, least=0.002)
+PRIOR = CoverPrior(np.ones(len(VERTICES)), thickness=0.016, facing_limit=0.016, least=0.002, evidence=(0.1, 0.5))
 VIEW = View(np.zeros((SIZE, SIZE, 3), np.float32), np.ones((SIZE, SIZE), np.float32), CAMERA, VERTICES)
 KNOWN = np.ones((SIZE, SIZE), bool)
 COSINE = facing(VIEW, VERTICES, VERTICES / RADIUS)
@@ -78,7 +78,7 @@ def test_a_bald_head_stays_bald_at_the_back_and_a_covered_one_covered():
 def test_a_layer_on_one_half_ends_at_the_border():
     """Hair above, skin below: the mask is the upper half of the disc."""
     upper = disc(RADIUS + 0.02) * (np.arange(SIZE)[:, None] < SIZE / 2)
-    prior = CoverPrior((VERTICES[:, 2] > 0).astype(float), 0.016, 0.016, 0.002)
+    prior = CoverPrior((VERTICES[:, 2] > 0).astype(float), 0.016, 0.016, 0.002, (0.1, 0.5))
     cover = measure(upper, person=disc(RADIUS + 0.02), prior=prior)
     seen = COSINE > 0.2
     assert (cover.thickness[VERTICES[:, 2] < -0.03] == 0).all()
