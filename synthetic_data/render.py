@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import tempfile
@@ -16,13 +17,27 @@ from mathutils import Matrix
 
 from backend.body_model.base import BodyModel
 from backend.radiance.cameras import Camera
+from synthetic_data.exr import read_channels
 from synthetic_data.identity import IdentitySpec
-from synthetic_data.scene import build_scene
+from synthetic_data.scene import SEGMENTS, build_scene
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-PASSES = ("rgba", "depth", "normal", "segmentation")
+PASSES = ("rgba", "depth", "normal", "segmentation", "uv", "position")
+DEVICES = ("CPU", "CUDA", "OPTIX", "HIP", "ONEAPI", "METAL")
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """What a preset asks of Cycles: samples per pixel, and bounces of light."""
+
+    samples: int
+    bounces: int
+
+
+PRESETS = {"fit": Quality(8, 3), "portrait": Quality(24, 4), "show": Quality(96, 6)}
+"""``"fit"`` is cheap and evenly lit, ``"portrait"`` like a photograph, ``"show"`` for pictures to look at."""
 _SENSOR_MM = 36.0
 _FAR = 1e6
 """Metres; Cycles writes a larger depth where a ray meets nothing."""
@@ -33,9 +48,11 @@ def render_identity(
     cameras: Sequence[Camera],
     *,
     model: BodyModel,
-    samples: int = 32,
-    passes: Sequence[str] = PASSES,
+    preset: str = "portrait",
+    samples: int | None = None,
+    passes: Sequence[str] = PASSES[:4],
     threads: int | None = None,
+    device: str = "CPU",
 ) -> list[dict[str, np.ndarray]]:
     """Build the person once and render it through every camera.
 
@@ -43,28 +60,43 @@ def render_identity(
         spec: who, in which expression and light.
         cameras: square pixels (fx = fy); the size of a picture is the camera's own.
         model: the body model that `spec.model` names.
-        samples: Cycles samples per pixel before denoising.
+        preset: one of `PRESETS`.
+        samples: Cycles samples per pixel before denoising, instead of the preset's.
         passes: any of `PASSES`.
         threads: of the renderer; all cores this process may use by default.
+        device: one of `DEVICES`; only the CPU renders the same bits everywhere.
 
     Returns:
         One dict per camera. ``rgba`` (H, W, 4) float32, sRGB, straight alpha, no background; ``depth`` (H, W) float32,
         planar z of the camera in metres at the pixel centre, 0 where there is nothing; ``normal`` (H, W, 3) float32 in
-        world axes; ``segmentation`` (H, W) uint8, see `scene.SEGMENTS`. Depth, normals and classes are those of the
-        first surface at the pixel's centre and are not antialiased.
+        world axes; ``segmentation`` (H, W) uint8, see `scene.SEGMENTS`; ``uv`` (H, W, 2) float32, texture coordinates
+        of the skin (v up), 0 elsewhere; ``position`` (H, W, 3) float32 in the head frame, metres. All but ``rgba`` are
+        those of the first surface at the pixel's centre and are not antialiased.
     """
-    unknown = set(passes) - set(PASSES)
-    if unknown:
-        raise ValueError(f"unknown passes {sorted(unknown)}; there are {PASSES}")
-    build_scene(spec, model)
-    return render_scene(cameras, samples=samples, passes=passes, threads=threads)
+    _known("pass", passes, PASSES)
+    _known("preset", [preset], tuple(PRESETS))
+    build_scene(spec, model, preset=preset)
+    return render_scene(cameras, preset=preset, samples=samples, passes=passes, threads=threads, device=device)
+
+
+def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise ValueError(f"there is no {what} {name!r}: choose from {', '.join(known)}")
 
 
 def render_scene(
-    cameras: Sequence[Camera], *, samples: int, passes: Sequence[str] = PASSES, threads: int | None = None
+    cameras: Sequence[Camera],
+    *,
+    preset: str = "portrait",
+    samples: int | None = None,
+    passes: Sequence[str] = PASSES[:4],
+    threads: int | None = None,
+    device: str = "CPU",
 ) -> list[dict[str, np.ndarray]]:
     """Render the current Blender scene, see `render_identity`."""
-    _settings(samples, passes, threads or _available_cores())
+    _settings(PRESETS[preset], samples, passes, threads or available_cores())
+    _use_device(device)
     shot = _add_camera()
     views = []
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder, _silence():
@@ -77,7 +109,28 @@ def render_scene(
     return views
 
 
-def _available_cores() -> int:
+def _use_device(device: str) -> None:
+    """Render on a graphics card. Raises ValueError when Blender finds none of that kind."""
+    _known("device", [device], DEVICES)
+    cycles = bpy.context.scene.cycles
+    cycles.device = "CPU" if device == "CPU" else "GPU"
+    if device == "CPU":
+        return
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    try:
+        preferences.compute_device_type = device
+    except TypeError:
+        raise ValueError(f"this Blender cannot render with {device}") from None
+    preferences.refresh_devices()
+    found = [card for card in preferences.devices if card.type == device]
+    if not found:
+        raise ValueError(f"no {device} device was found: render on the CPU, or check the driver")
+    for card in preferences.devices:
+        card.use = card in found
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
     # The processes of a cluster are often bound to a few of a machine's cores.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -105,15 +158,15 @@ def _add_camera() -> Any:
     return shot
 
 
-def _settings(samples: int, passes: Sequence[str], threads: int) -> None:
+def _settings(quality: Quality, samples: int | None, passes: Sequence[str], threads: int) -> None:
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
     cycles = scene.cycles
-    cycles.device, cycles.samples, cycles.seed = "CPU", samples, 0
+    cycles.samples, cycles.seed = samples or quality.samples, 0
     cycles.use_adaptive_sampling = False
     cycles.use_denoising, cycles.denoiser, cycles.denoising_use_gpu = "rgba" in passes, "OPENIMAGEDENOISE", False
     cycles.denoising_prefilter, cycles.denoising_quality = "FAST", "BALANCED"
-    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 4, 2, 2
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = quality.bounces, 2, 2
     cycles.transmission_bounces, cycles.transparent_max_bounces = 3, 8
     cycles.sample_clamp_indirect, cycles.blur_glossy = 4, 1
     cycles.caustics_reflective = cycles.caustics_refractive = False
@@ -125,19 +178,17 @@ def _settings(samples: int, passes: Sequence[str], threads: int) -> None:
     render.use_compositing = render.use_sequencer = False
     layer = bpy.context.view_layer
     layer.use_pass_z, layer.use_pass_normal = "depth" in passes, "normal" in passes
-    layer.use_pass_object_index = "segmentation" in passes
+    layer.use_pass_object_index = "segmentation" in passes or "uv" in passes
+    layer.use_pass_uv, layer.use_pass_position = "uv" in passes, "position" in passes
     image = render.image_settings
-    image.media_type = "MULTI_LAYER_IMAGE"  # Blender 5 refuses the format before this
+    if hasattr(image, "media_type"):
+        image.media_type = "MULTI_LAYER_IMAGE"  # Blender 5 refuses the format before this
     image.file_format, image.color_depth, image.exr_codec = "OPEN_EXR_MULTILAYER", "32", "ZIP"
 
 
 def read_exr(path: Path) -> dict[str, Float[np.ndarray, "H W"]]:
-    """All channels by name; Blender 5 writes one part per pass."""
-    import OpenEXR
-
-    with OpenEXR.File(str(path), separate_channels=True) as file:
-        channels = {name: channel.pixels for part in file.parts for name, channel in part.channels.items()}
-    return {name.split(".", 1)[1]: pixels for name, pixels in channels.items() if "." in name}
+    """All channels by name, without the view layer's."""
+    return {name.split(".", 1)[1]: pixels for name, pixels in read_channels(path).items() if "." in name}
 
 
 def _collect(channels: dict[str, np.ndarray], passes: Sequence[str]) -> dict[str, np.ndarray]:
@@ -154,7 +205,18 @@ def _collect(channels: dict[str, np.ndarray], passes: Sequence[str]) -> dict[str
         view["normal"] = np.stack([channels[f"Normal.{c}"] for c in "XYZ"], -1).astype(np.float32)
     if "segmentation" in passes:
         view["segmentation"] = np.rint(channels["Object Index.X"]).astype(np.uint8)
+    if "uv" in passes:
+        on_skin = np.rint(channels["Object Index.X"]) == SEGMENTS["skin"]
+        uv = np.stack([_channel(channels, "UV", axis) for axis in ("UX", "VY")], -1)
+        view["uv"] = np.where(on_skin[..., None], uv, 0).astype(np.float32)
+    if "position" in passes:
+        view["position"] = np.stack([channels[f"Position.{c}"] for c in "XYZ"], -1).astype(np.float32)
     return view
+
+
+def _channel(channels: dict[str, np.ndarray], name: str, letters: str) -> np.ndarray:
+    """A channel that versions of Blender end with another letter."""
+    return next(channels[f"{name}.{letter}"] for letter in letters if f"{name}.{letter}" in channels)
 
 
 def soft_shoulder(linear: Float[np.ndarray, "*n"], knee: float = 0.7) -> Float[np.ndarray, "*n"]:

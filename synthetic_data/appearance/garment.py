@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.body_model.base import BodyModel
+from synthetic_data.appearance.pieces import Piece, thicken
 from synthetic_data.identity import GarmentSpec
 from synthetic_data.surface import Patch, extract, vertex_normals
 
@@ -26,7 +26,7 @@ def below_neckline(template: Float[np.ndarray, "*n 3"], spec: GarmentSpec) -> Fl
     The neckline is where an ellipsoid around the neck meets the hull; it passes the throat at height `spec.neckline`.
     """
     x, y, z = np.moveaxis(template, -1, 0)
-    radius = -0.050 - spec.neckline
+    radius = 0.080 + 0.03 * spec.neckline
     return np.sqrt(0.92 * x**2 + (y - 0.03) ** 2 + (z + 0.090) ** 2) - radius
 
 
@@ -39,12 +39,12 @@ def hidden_skin(model: BodyModel, spec: GarmentSpec) -> Bool[np.ndarray, " S"]:
     return covered[skin].all(1)
 
 
-def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: GarmentSpec) -> Patch | None:
+def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: GarmentSpec) -> list[Piece]:
     """The shirt with a linear RGBA "colour" per vertex, darker at the collar; None when the model has no hull."""
     topology = model.topology
     triangles = topology.parts.get("garment", np.zeros(0, int))
     if len(triangles) == 0:
-        return None
+        return []
     faces = topology.faces[triangles]
     lifted = vertices + _CLEARANCE * vertex_normals(vertices, faces)
     patch = extract(lifted, faces, topology.uvs[topology.uv_faces[triangles]], {"template": model.template})
@@ -53,10 +53,7 @@ def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Gar
     x, _, z = patch.attributes["template"].T
     edge = np.minimum(z + _BUST_BOTTOM, _BUST_SIDE - np.abs(x))
     patch = clip(patch, np.minimum(distance, edge))
-    distance = below_neckline(patch.attributes["template"], spec)
-    shade = np.where(distance < _COLLAR, 0.55, 1.0)[:, None]
-    colour = np.concatenate([np.array(spec.colour) * shade, np.ones_like(shade)], 1)
-    return dataclasses.replace(patch, attributes={**patch.attributes, "colour": colour})
+    return [Piece("garment", thicken(patch, 0.0025), "garment", "cloth", spec.colour)]
 
 
 def clip(patch: Patch, values: Float[np.ndarray, " V"]) -> Patch:

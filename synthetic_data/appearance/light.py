@@ -21,6 +21,8 @@ def environment_map(spec: LightSpec, height: int = 96) -> Float[np.ndarray, "H W
     """
     rng = np.random.default_rng(spec.seed)
     direction = equirectangular_directions(height)
+    if spec.kind == "even":
+        return np.full((*direction.shape[:2], 3), spec.strength) * (1 + 0.2 * direction[..., 2:])
     warm, cool = np.array([1.06, 0.98, 0.88]), np.array([0.85, 0.96, 1.12])
     balance = rng.random()
     sky = (warm * balance + cool * (1 - balance)) * rng.uniform(0.35, 0.8)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.body_model.base import BodyModel
-from synthetic_data.appearance.atlas import Atlas, ValueNoise, skin_atlas, smoothstep
+from synthetic_data.appearance.atlas import WHOLE, Atlas, ValueNoise, Window, skin_atlas, smoothstep
 from synthetic_data.identity import HairSpec, SkinSpec
 
 if TYPE_CHECKING:
@@ -20,10 +20,24 @@ _MELANIN = np.array([0.74, 1.00, 1.26])
 _HAEMOGLOBIN = np.array([0.10, 0.84, 0.78])
 
 
-@functools.lru_cache(maxsize=1)
-def paint_skin(skin: SkinSpec, hair: HairSpec, model: BodyModel, size: int = 1024) -> Float[np.ndarray, "S S 4"]:
-    """Linear albedo in the body model's texture layout; the fourth channel is how wet the surface is (lips, mouth)."""
-    atlas = skin_atlas(model, size)
+@dataclasses.dataclass(frozen=True)
+class SkinMap:
+    """Linear albedo, whose fourth channel is how wet the surface is (lips, mouth), and relief in millimetres."""
+
+    colour: Float[np.ndarray, "S S 4"]
+    height: Float[np.ndarray, "S S"]
+
+
+def paint_skin(
+    skin: SkinSpec,
+    hair: HairSpec,
+    expression: dict[str, float],
+    model: BodyModel,
+    size: int = 512,
+    window: Window = WHOLE,
+) -> SkinMap:
+    """The skin in a window of the body model's texture layout."""
+    atlas = skin_atlas(model, size, window)
     p = atlas.positions
     noise = ValueNoise(skin.noise_seed)
     broad, middle, fine = noise(p, 40, 4), noise(p, 160, 3), noise(p, 900, 2)
@@ -51,7 +65,8 @@ def paint_skin(skin: SkinSpec, hair: HairSpec, model: BodyModel, size: int = 102
 
     absorbed = np.clip(melanin, 0.03, 4)[..., None] * _MELANIN
     absorbed = absorbed + np.clip(haemoglobin, 0.03, 2.5)[..., None] * _HAEMOGLOBIN
-    return np.concatenate([_BASE * np.exp(-absorbed), np.clip(lips + mouth, 0, 1)[..., None]], -1).astype(np.float32)
+    colour = np.concatenate([_BASE * np.exp(-absorbed), np.clip(lips + mouth, 0, 1)[..., None]], -1)
+    return SkinMap(colour.astype(np.float32), np.zeros((size, size), np.float32))
 
 
 def brow_mask(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.ndarray, "*n"]:
