@@ -69,7 +69,9 @@ _NAMED_COLOURS: dict[str, Colour] = {
 def colour_name(colour: Colour) -> str:
     """The common word nearest to a linear RGB colour; compared as the eye sees it, after the sRGB curve."""
     seen = np.array(colour) ** (1 / 2.2)
-    return min(_NAMED_COLOURS, key=lambda name: float(np.linalg.norm(np.array(_NAMED_COLOURS[name]) ** (1 / 2.2) - seen)))
+    return min(
+        _NAMED_COLOURS, key=lambda name: float(np.linalg.norm(np.array(_NAMED_COLOURS[name]) ** (1 / 2.2) - seen))
+    )
 
 
 def hair_colour_name(hair: HairSpec) -> str:
@@ -134,7 +136,14 @@ def caption(spec: IdentitySpec) -> str:
     article = "an" if words[0] in "aeiou" else "a"
     text = f"{article} {words} {person} with {found['skin']} skin"
     text = ", ".join([text, *parts[:-1]]) + f" and {parts[-1]}" if parts else text
-    pattern = {"stripes": "striped ", "checks": "checked ", "dots": "dotted ", "heather": "", "plain": "", "print": "printed "}
+    pattern = {
+        "stripes": "striped ",
+        "checks": "checked ",
+        "dots": "dotted ",
+        "heather": "",
+        "plain": "",
+        "print": "printed ",
+    }
     worn = [f"{found['garment colour']} {pattern[spec.garment.pattern]}{spec.garment.kind}"]
     if spec.accessories.glasses != "none":
         worn.append({"sunglasses": "sunglasses"}.get(spec.accessories.glasses, f"{spec.accessories.glasses} glasses"))
@@ -152,7 +161,7 @@ def caption(spec: IdentitySpec) -> str:
 def _expression(name: str) -> str:
     """Sounds are said, moods are not."""
     sounds = default_distributions().rules["expression"]["visemes"]
-    return " and ".join(f"saying \"{part}\"" if part in sounds else part for part in name.split(" and "))
+    return " and ".join(f'saying "{part}"' if part in sounds else part for part in name.split(" and "))
 
 
 def _with_article(words: str) -> str:

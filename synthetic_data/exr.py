@@ -42,7 +42,7 @@ def read_channels(path: Path) -> dict[str, Float[np.ndarray, "H W"]]:
     data = path.read_bytes()
     try:
         return _read(data)
-    except (struct.error, zlib.error, KeyError, IndexError) as problem:
+    except (struct.error, zlib.error, KeyError, IndexError, ValueError) as problem:
         raise ValueError(f"{path.name} is damaged, or no OpenEXR file that Blender writes") from problem
 
 
