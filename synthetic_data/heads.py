@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--size", type=int, default=512, help="pixels")
     parser.add_argument("--samples", type=int, default=24)
-    parser.add_argument("--expression", type=float, default=0.4, help="mean strength of the expressions")
+    parser.add_argument("--expression", type=float, default=0.6, help="factor on the strength of the expressions")
     parser.add_argument("--hair", nargs="+", choices=HAIR_FAMILIES, default=list(HAIR_FAMILIES))
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, required=True)

@@ -228,6 +228,15 @@ class IdentitySpec:
         """SHA-256 of the JSON: two equal specs render to the same picture."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
+    def bare(self) -> IdentitySpec:
+        """The same person with nothing before the face, looking straight from the shoulders."""
+        return dataclasses.replace(
+            self,
+            beard=dataclasses.replace(self.beard, style="none", length=0.0),
+            accessories=dataclasses.replace(self.accessories, glasses="none", headwear="none", earrings="none"),
+            pose=PoseSpec(0.0, 0.0, 0.0),
+        )
+
     def vertices(self, model: BodyModel) -> Float[np.ndarray, "V 3"]:
         """Vertices in this expression, metres, head frame; eyeballs not turned by the gaze, neck not bent."""
         identity = np.array(self.identity)
@@ -284,7 +293,9 @@ def sample_identity(
         model.expression_parameters, rules["expression"], distributions, stream(seed, index, "expression" + taken)
     )
     rng = stream(seed, index, "gaze" + taken)
-    gaze = [np.radians(distributions.draw(rules["gaze"][axis], rng, facts)) for axis in ("yaw_degrees", "pitch_degrees")]
+    gaze = [
+        np.radians(distributions.draw(rules["gaze"][axis], rng, facts)) for axis in ("yaw_degrees", "pitch_degrees")
+    ]
     return IdentitySpec(
         seed=seed,
         index=index,
@@ -332,7 +343,9 @@ def _sample_shape(model: BodyModel, distributions: Distributions, seed: int, ind
     return values
 
 
-def _draw_shape(parameters: tuple[Parameter, ...], distributions: Distributions, rng: np.random.Generator) -> list[float]:
+def _draw_shape(
+    parameters: tuple[Parameter, ...], distributions: Distributions, rng: np.random.Generator
+) -> list[float]:
     """Pairs share most of their deviate, parts of the same feature some of it; sexes are bimodal, ancestries sum to 1.
 
     Local changes stack: drawn one by one, all faces are the average with noise. `group_share` of each deviate's

@@ -92,9 +92,7 @@ def observe(model: BodyModel, seed: int, count: int, threads: int | None = None)
     names = [p.name for p in model.expression_parameters]
     with _face_mesh() as face_mesh:
         for index in range(count):
-            person = sample_identity(
-                model, seed, index, expression_gain=0.5, gaze_degrees=3, hair_families=("bald", "buzz")
-            )
+            person = sample_identity(model, seed, index, gaze_gain=0.5, hair_families=("bald", "buzz")).bare()
             rng = np.random.default_rng([seed, index])
             jaw_open = np.zeros(len(names))
             jaw_open[names.index("jawOpen")] = rng.uniform(0.3, 0.5)

@@ -39,7 +39,7 @@ def main() -> None:
         arguments.seed,
         arguments.index,
         expression_gain=0.0,
-        gaze_degrees=0.0,
+        gaze_gain=0.0,
         hair_families=tuple(arguments.hair),
     )
     cameras = orbit_rig(arguments.size, arguments.views) + held_out_rig(arguments.size, arguments.held_out)

@@ -99,7 +99,7 @@ def test_an_estimate_from_perfect_detections_returns_the_places_it_was_made_from
     names = [p.name for p in model.expression_parameters]
     observations = []
     for index, (azimuth, elevation) in enumerate(((0, 0), (-35, -18), (35, -18), (0, -22), (-35, 5), (35, 5))):
-        person = sample_identity(model, 1, index, expression_gain=0.0, gaze_degrees=0.0)
+        person = sample_identity(model, 1, index, expression_gain=0.0, gaze_gain=0.0).bare()
         jaw = tuple(0.35 * (name == "jawOpen") for name in names)
         spec = type(person)(**{**person.__dict__, "expression": jaw})
         camera = portrait_camera(512, azimuth_degrees=azimuth, elevation_degrees=elevation)

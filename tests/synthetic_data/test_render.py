@@ -84,7 +84,7 @@ def test_depth_is_planar_and_unprojects_onto_the_surface():
 
 @pytest.fixture(scope="module")
 def bald():
-    return sample_identity(load_anny(), 11, 0, expression_gain=0.3, hair_families=("bald",))
+    return sample_identity(load_anny(), 11, 0, expression_gain=0.5, hair_families=("bald",)).bare()
 
 
 @pytest.fixture(scope="module")
