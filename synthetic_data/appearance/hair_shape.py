@@ -1,0 +1,99 @@
+"""From a few guides to a full head of hair: children, locks, waves and fly-aways."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from synthetic_data.surface import unit
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+def children(
+    guides: Float[np.ndarray, "G K 3"],
+    guide_features: Float[np.ndarray, "G f"],
+    roots: Float[np.ndarray, "N 3"],
+    features: Float[np.ndarray, "N f"],
+) -> Float[np.ndarray, "N K 3"]:
+    """A strand for every root, shaped like the three guides that are nearest in feature space."""
+    distance, nearest = KDTree(guide_features).query(features, k=3)
+    weight = 1 / (distance + 0.0008) ** 1.5
+    # A neighbour far away in feature space grows beyond the parting, or in another part of the haircut.
+    weight *= distance < distance[:, :1] + 0.02
+    weight /= weight.sum(1, keepdims=True)
+    shapes = (guides - guides[:, :1]).reshape(len(guides), -1)
+    found = sum(weight[:, k : k + 1] * shapes[nearest[:, k]] for k in range(3))
+    return roots[:, None] + np.asarray(found).reshape(len(roots), *guides.shape[1:])
+
+
+def shortened(points: Float[np.ndarray, "N K 3"], share: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N K 3"]:
+    """Every strand cut to the first `share` of itself, with as many points as before."""
+    count, steps, _ = points.shape
+    at = np.linspace(0, 1, steps) * np.clip(share, 0, 1)[:, None] * (steps - 1)
+    low = np.minimum(at.astype(int), steps - 2)
+    t = (at - low)[..., None]
+    flat = points.reshape(-1, 3)
+    index = low + steps * np.arange(count)[:, None]
+    return flat[index] * (1 - t) + flat[index + 1] * t
+
+
+def locks(features: Float[np.ndarray, "N f"], count: int, rng: np.random.Generator) -> Int[np.ndarray, " N"]:
+    """For every strand the strand that leads its lock."""
+    leaders = np.sort(rng.choice(len(features), min(count, len(features)), replace=False))
+    return leaders[KDTree(features[leaders]).query(features)[1]]
+
+
+def gathered(
+    points: Float[np.ndarray, "N K 3"], lock: Int[np.ndarray, " N"], strength: float, rng: np.random.Generator
+) -> Float[np.ndarray, "N K 3"]:
+    """Strands drawn towards the leader of their lock, more at the tips; some locks hold together better."""
+    along = np.linspace(0, 1, points.shape[1])[None, :, None]
+    hold = rng.uniform(0.55, 1.15, len(points))[lock] * rng.uniform(0.5, 1.0, len(points))
+    amount = np.clip(strength * hold, 0, 1)[:, None, None] * along**1.2
+    return points + (points[lock] - points) * amount
+
+
+def waved(
+    points: Float[np.ndarray, "N K 3"],
+    lock: Int[np.ndarray, " N"],
+    radius: float,
+    wavelength: float,
+    coherence: float,
+    flat: float,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "N K 3"]:
+    """Helices around the strands, in step within a lock; `flat` 1 makes them waves in a plane."""
+    count, steps, _ = points.shape
+    tangent = unit(np.gradient(points, axis=1))
+    first = unit(np.cross(tangent, np.array([0.21, 0.13, 0.97])))
+    second = np.cross(tangent, first)
+    length = np.linalg.norm(np.diff(points, axis=1), axis=2).sum(1)
+    own = rng.normal(0, 1 - coherence, (3, count))
+    pitch = wavelength * np.clip(rng.uniform(0.8, 1.25, count)[lock] + own[0], 0.5, 2)
+    size = radius * np.clip(rng.uniform(0.7, 1.25, count)[lock] + own[1], 0.3, 1.6)
+    phase = rng.random(count)[lock] + own[2]
+    sense = np.where(rng.random(count) < 0.5, -1.0, 1.0)[lock]
+    along = np.linspace(0, 1, steps)
+    angle = 2 * np.pi * (phase[:, None] + along * np.minimum(length / pitch, steps / 5)[:, None]) * sense[:, None]
+    reach = size[:, None] * np.clip(along * length[:, None] / 0.03, 0, 1)
+    aside = first * np.cos(angle)[..., None] + (1 - flat) * second * np.sin(angle)[..., None]
+    return points + reach[..., None] * aside
+
+
+def frizzed(
+    points: Float[np.ndarray, "N K 3"], frizz: float, strays: float, rng: np.random.Generator
+) -> Float[np.ndarray, "N K 3"]:
+    """Each strand a little of its own way, `strays` of them far (fly-aways)."""
+    count, steps, _ = points.shape
+    along = np.linspace(0, 1, steps)[None, :, None]
+    length = np.linalg.norm(points[:, -1] - points[:, 0], axis=1)
+    size = (0.004 + 0.022 * frizz) * np.minimum(length, 0.12)
+    size = np.where(rng.random(count) < strays * (0.5 + 1.5 * frizz), 4.0 * size + 0.002, size)
+    # Not inwards: a strand that leaves its place goes up and out.
+    bend, turn = rng.normal(0, 1, (2, count, 1, 3))
+    wobble = bend * along**1.3 + 0.6 * turn * np.sin(np.pi * 2.3 * along)
+    return points + size[:, None, None] * wobble * np.clip(4 * along, 0, 1)
