@@ -56,7 +56,7 @@ def grow_beard(
     points = points[:, :1] + (points - points[:, :1]) * share[:, None, None]
     if beard.length > 0.008:
         lock = locks(features, 240, rng)
-        points = gathered(points, lock, 0.35 if beard.length < 0.04 else 0.6, rng)
+        points = gathered(points, lock, 0.35 if beard.length < 0.04 else 0.6, 1.2, rng)
     along = np.linspace(0, 1, points_each)[None, :, None]
     size = (0.05 + 0.14 * hair.curl) * np.minimum(beard.length, 0.03)
     bend, turn = rng.normal(0, 1, (2, count, 1, 3))

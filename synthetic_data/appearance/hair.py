@@ -13,7 +13,7 @@ from synthetic_data.appearance.atlas import smoothstep
 from synthetic_data.appearance.hair_families import FAMILIES, HANGING, Family, cut_height, fringe_chance, strand_length
 from synthetic_data.appearance.hair_fields import around_face, comb, towards_neck
 from synthetic_data.appearance.hair_masks import head_angles, hairline_elevation, scalp_mask
-from synthetic_data.appearance.hair_shape import children, frizzed, gathered, locks, shortened, waved
+from synthetic_data.appearance.hair_shape import children, frizzed, gathered, locks, roped, shortened, waved
 from synthetic_data.appearance.hair_skin import Head
 from synthetic_data.appearance.hair_tied import grow_tied
 from synthetic_data.appearance.strands import Roots, Strands, sample_roots, thinned
@@ -71,11 +71,14 @@ def grow_hair(
     guides = _grow_guides(head, guide_roots, hair, family, fringe, covered, guide_rng)
     own_fringe = rng.random(count) < fringe_chance(roots.template, hair)
     features, guide_features = (_features(r.template, hair, f) for r, f in ((roots, own_fringe), (guide_roots, fringe)))
-    start = roots.positions - 0.0012 * roots.normals
+    start = roots.positions - 0.0007 * roots.normals
     points = children(guides, guide_features, start, features)
     points = shortened(points, _share(roots, hair, family, rng))
     lock = locks(features, family.locks, rng)
-    points = gathered(points, lock, family.clump, rng)
+    if hair.family == "locs":
+        points = roped(points, lock, 0.0038 + 0.0018 * hair.volume, rng)
+    else:
+        points = gathered(points, lock, family.clump, 1.2 if family.wave is None else 0.6, rng)
     points = _textured(points, lock, hair, family, rng)
     return Strands(points, radius)
 
@@ -110,7 +113,8 @@ def _grow_guides(
     count, steps = len(roots.template), max(family.points if family.wave is None else 24, 4)
     length = strand_length(roots.template, hair, fringe, rng)
     side = _side(roots.template, hair)
-    step = (length / (steps - 1))[:, None]
+    # Short steps at the roots, where strands turn most.
+    reached = np.linspace(0, 1, steps) ** (1.15 if family.wave else 1.5)
     thin, thick = family.lift
     layer = (thin + (thick - thin) * hair.volume) * rng.uniform(0.5, 1.1, count)
     if family.wave is not None and family.comb != "radial":
@@ -120,24 +124,26 @@ def _grow_guides(
     heading = _first(roots, hair, family, fringe, side)
     heading = unit(heading + rng.normal(0, 0.06, heading.shape))
     points = np.empty((count, steps, 3))
-    points[:, 0] = roots.positions - 0.0012 * roots.normals
+    points[:, 0] = roots.positions - 0.0007 * roots.normals
     normal, height = roots.normals, np.zeros(count)
     hangs = hair.family in HANGING
+    cling = family.cling * (1 - 0.75 * _lifted(roots.template, hair))[:, None]
     for k in range(1, steps):
-        travelled = step[:, 0] * k
+        step = length[:, None] * (reached[k] - reached[k - 1])
+        travelled = length * reached[k]
         q = head.to_template(points[:, k - 1])
         near = np.exp(-np.maximum(height - 0.5 * layer, 0) / 0.03)[:, None]
         way = comb(family.comb, q, normal, side, hair)
         forwards = unit(np.array([0, -1.0, 0]) - normal * (normal @ np.array([0, -1.0, 0]))[:, None])
         way = np.where(fringe[:, None], forwards, way)
         pull = family.gravity * (1 - 0.25 * hair.volume) * (0.35 + 0.65 * np.clip(travelled / 0.1, 0, 1))
-        wanted = family.stiffness * heading + family.cling * near * way - pull[:, None] * [0, 0, 1.0]
+        wanted = family.stiffness * heading + cling * near * way - pull[:, None] * [0, 0, 1.0]
         if hangs:
             wanted = wanted + (around_face(q, side) + towards_neck(q)) * ~fringe[:, None]
         if hair.family == "layered":
-            wanted = wanted + _turned_ends(q, k / (steps - 1), hair)
+            wanted = wanted + _turned_ends(q, reached[k], hair)
         trial = points[:, k - 1] + unit(wanted) * step
-        clearance = np.minimum(layer, 0.0008 + 0.28 * travelled)
+        clearance = np.minimum(layer, 0.0012 + 0.5 * travelled)
         most = None
         if covered is not None:
             press = covered(head.contact(trial).template) if k % 2 else press
@@ -163,13 +169,18 @@ def _first(roots: Roots, hair: HairSpec, family: Family, fringe: np.ndarray, sid
         return unit(template - centre) + 0.4 * normal
     if family.comb == "mohawk":
         return normal + 0.25 * way
-    lift = {"buzz": 1.3, "quiff": 1.0, "slick": 0.25}.get(hair.family, 0.35 + 0.45 * hair.volume)
+    lift = {"buzz": 1.3, "slick": 0.25}.get(hair.family, 0.35 + 0.45 * hair.volume)
     lift = np.full(len(normal), lift)
-    if hair.family == "quiff":
-        front = smoothstep(-0.01, -0.06, template[:, 1]) * smoothstep(0.06, 0.09, template[:, 2])
-        lift = 0.4 + (1.3 + 0.8 * hair.volume) * front
-        way = way * (1 - 0.8 * front[:, None]) + np.array([0, -0.35, 0]) * front[:, None]
+    up = _lifted(template, hair)
+    lift = lift + (1.2 + 0.8 * hair.volume) * up
+    way = way * (1 - 0.85 * up[:, None]) + np.array([0, -0.45, 0]) * up[:, None]
     return way + lift[:, None] * normal
+
+
+def _lifted(template: np.ndarray, hair: HairSpec) -> Float[np.ndarray, " n"]:
+    """Where hair is brushed up before it falls back: the front of a quiff, less so of an undercut."""
+    strength = {"quiff": 1.0, "undercut": 0.55}.get(hair.family, 0.0)
+    return strength * smoothstep(-0.005, -0.055, template[:, 1]) * smoothstep(0.065, 0.09, template[:, 2])
 
 
 def _turned_ends(points: np.ndarray, along: float, hair: HairSpec) -> Float[np.ndarray, "n 3"]:

@@ -49,11 +49,11 @@ _BACK = Family("back", 20000, 14, 1.15e-4, (0.002, 0.007), 1.0, 0.12, 0.55, lock
 
 FAMILIES = {
     "tonsure": dataclasses.replace(_SHORT, count=13000, clump=0.3),
-    "buzz": Family("whorl", 26000, 3, 8e-5, (0.001, 0.002), 0.35, 0.0, 0.9, locks=4000, clump=0.08, stray=0.0),
+    "buzz": Family("whorl", 30000, 3, 9.5e-5, (0.001, 0.002), 0.35, 0.0, 0.9, locks=4000, clump=0.08, stray=0.0),
     "crop": dataclasses.replace(_SHORT, count=23000, points=6, locks=1900, clump=0.35),
     "short": _SHORT,
     "receding": dataclasses.replace(_SHORT, count=19000, clump=0.35),
-    "undercut": dataclasses.replace(_BACK, comb="over", points=12, lift=(0.004, 0.012), clump=0.6),
+    "undercut": dataclasses.replace(_BACK, comb="swept", points=12, lift=(0.004, 0.012), clump=0.6),
     "quiff": dataclasses.replace(_BACK, comb="quiff", points=12, lift=(0.004, 0.012), stiffness=0.85, clump=0.55),
     "slick": dataclasses.replace(_BACK, lift=(0.0015, 0.004), stiffness=0.35, locks=420, clump=0.8, stray=0.006),
     "side part": dataclasses.replace(_BACK, comb="over", points=12, lift=(0.0025, 0.009)),
@@ -66,17 +66,17 @@ FAMILIES = {
     "long": dataclasses.replace(_HANGING, points=26),
     "layered": dataclasses.replace(_HANGING, points=26, lift=(0.004, 0.016), locks=420, clump=0.65),
     "wavy": dataclasses.replace(
-        _HANGING, points=40, lift=(0.007, 0.016), locks=420, clump=0.7, wave=((0.004, 0.085), (0.007, 0.05))
+        _HANGING, points=40, lift=(0.007, 0.016), locks=210, clump=0.75, wave=((0.006, 0.085), (0.010, 0.05))
     ),
     "curly": dataclasses.replace(
-        _HANGING, count=15000, points=56, lift=(0.010, 0.022), gravity=0.5, locks=330, clump=0.8, stray=0.05,
-        wave=((0.0055, 0.034), (0.0075, 0.021)),
+        _HANGING, count=15000, points=56, lift=(0.010, 0.022), gravity=0.5, locks=260, clump=0.88, stray=0.05,
+        wave=((0.0065, 0.040), (0.0095, 0.024)), coherence=0.96,
     ),
     "afro": Family(
         "radial", 17000, 24, 1.15e-4, (0.0, 0.0), 0.0, 0.0, 1.0, locks=2200, clump=0.4, stray=0.0,
         wave=((0.0022, 0.018), (0.0032, 0.010)), coherence=0.5,
     ),
-    "locs": dataclasses.replace(_HANGING, comb="locs", count=15000, points=24, lift=(0.007, 0.014), gravity=0.6, locks=130),
+    "locs": dataclasses.replace(_HANGING, comb="locs", count=15000, points=26, lift=(0.007, 0.014), gravity=0.6, locks=180, stray=0.0),
     "braids": Family("tied", 19000, 46, 1.2e-4, locks=520, clump=0.35),
     "ponytail": Family("tied", 21000, 34, 1.2e-4, locks=520, clump=0.45),
     "bun": Family("tied", 20000, 40, 1.2e-4, locks=520, clump=0.35),

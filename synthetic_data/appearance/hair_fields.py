@@ -45,10 +45,12 @@ def comb(
     elif kind == "over":
         # Combed across from the parting, a little backwards; the narrow side straight down.
         way = side * _ACROSS * (0.35 + 0.9 * top) + backwards * (0.25 + 0.55 * top) + 1.1 * down
-    elif kind in ("back", "quiff"):
-        way = backwards * (0.55 + 0.9 * top) + 0.25 * np.sign(x) * _ACROSS * (1 - top) + 0.75 * down
-        if kind == "quiff":
-            way = way + np.sign(hair.parting) * 0.35 * _ACROSS * top * front
+    elif kind in ("back", "quiff", "swept"):
+        # Behind the ears hair falls straight down, or both sides would meet in a point at the nape.
+        behind = smoothstep(0.015, 0.06, y) * (1 - top)
+        way = backwards * (0.55 + 0.9 * top) * (1 - behind) + down * (0.45 + 1.2 * behind)
+        sweep = {"back": 0.0, "quiff": 0.3, "swept": 0.75}[kind] * np.sign(hair.parting or 1.0)
+        way = way + sweep * _ACROSS * top * (0.4 + 0.6 * front)
     elif kind == "mohawk":
         way = -np.sign(x) * _ACROSS * 0.5 + 0.1 * backwards
     else:

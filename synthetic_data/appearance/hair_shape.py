@@ -48,13 +48,34 @@ def locks(features: Float[np.ndarray, "N f"], count: int, rng: np.random.Generat
 
 
 def gathered(
-    points: Float[np.ndarray, "N K 3"], lock: Int[np.ndarray, " N"], strength: float, rng: np.random.Generator
+    points: Float[np.ndarray, "N K 3"], lock: Int[np.ndarray, " N"], strength: float, growth: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "N K 3"]:
-    """Strands drawn towards the leader of their lock, more at the tips; some locks hold together better."""
+    """Strands drawn towards the leader of their lock, along their length as its power `growth`; some locks hold better."""
     along = np.linspace(0, 1, points.shape[1])[None, :, None]
     hold = rng.uniform(0.55, 1.15, len(points))[lock] * rng.uniform(0.5, 1.0, len(points))
-    amount = np.clip(strength * hold, 0, 1)[:, None, None] * along**1.2
+    amount = np.clip(strength * hold, 0, 1)[:, None, None] * along**growth
     return points + (points[lock] - points) * amount
+
+
+def roped(
+    points: Float[np.ndarray, "N K 3"], lock: Int[np.ndarray, " N"], radius: float, rng: np.random.Generator
+) -> Float[np.ndarray, "N K 3"]:
+    """Locks closed to round ropes, twisted, of `radius` metres."""
+    count, steps, _ = points.shape
+    along = np.linspace(0, 1, steps)[None, :]
+    centre = points[lock]
+    tangent = unit(np.gradient(centre, axis=1))
+    first = unit(np.cross(tangent, np.array([0.21, 0.13, 0.97])))
+    second = np.cross(tangent, first)
+    arc = np.cumsum(np.linalg.norm(np.diff(centre, axis=1, prepend=centre[:, :1]), axis=2), 1)
+    # Ropes are lumpy and end bluntly.
+    lump = 1 + 0.14 * np.sin(arc / 0.006 + 6 * rng.random(count)[lock][:, None])
+    reach = radius * rng.uniform(0.75, 1.2, count)[lock][:, None] * lump * np.sqrt(1 - 0.75 * along**12)
+    angle = 2 * np.pi * (rng.random(count)[:, None] + arc / 0.035)
+    reach = reach * np.sqrt(rng.uniform(0.3, 1, count))[:, None]
+    rope = centre + reach[..., None] * (first * np.cos(angle)[..., None] + second * np.sin(angle)[..., None])
+    closed = np.clip(arc / 0.015, 0, 1)[..., None]
+    return points + closed * (rope - points)
 
 
 def waved(
@@ -71,15 +92,18 @@ def waved(
     tangent = unit(np.gradient(points, axis=1))
     first = unit(np.cross(tangent, np.array([0.21, 0.13, 0.97])))
     second = np.cross(tangent, first)
-    length = np.linalg.norm(np.diff(points, axis=1), axis=2).sum(1)
+    pieces = np.linalg.norm(np.diff(points, axis=1), axis=2)
+    arc = np.concatenate([np.zeros((count, 1)), np.cumsum(pieces, 1)], 1)
+    length = arc[:, -1]
     own = rng.normal(0, 1 - coherence, (3, count))
     pitch = wavelength * np.clip(rng.uniform(0.8, 1.25, count)[lock] + own[0], 0.5, 2)
     size = radius * np.clip(rng.uniform(0.7, 1.25, count)[lock] + own[1], 0.3, 1.6)
     phase = rng.random(count)[lock] + own[2]
     sense = np.where(rng.random(count) < 0.5, -1.0, 1.0)[lock]
-    along = np.linspace(0, 1, steps)
-    angle = 2 * np.pi * (phase[:, None] + along * np.minimum(length / pitch, steps / 5)[:, None]) * sense[:, None]
-    reach = size[:, None] * np.clip(along * length[:, None] / 0.03, 0, 1)
+    # A turn needs five points.
+    pitch = np.maximum(pitch, 5 * length / steps)
+    angle = 2 * np.pi * (phase[:, None] + arc / pitch[:, None]) * sense[:, None]
+    reach = size[:, None] * np.clip(arc / 0.03, 0, 1)
     aside = first * np.cos(angle)[..., None] + (1 - flat) * second * np.sin(angle)[..., None]
     return points + reach[..., None] * aside
 

@@ -38,7 +38,7 @@ def ties(hair: HairSpec, head: Head) -> tuple[Float[np.ndarray, "n 3"], Float[np
     )
     skin = head.from_template(head.surface(ways))
     out = unit(ways * [1, 1, 0.8])
-    return skin + 0.012 * out, out
+    return skin + 0.009 * out, out
 
 
 def grow_tied(
@@ -100,7 +100,7 @@ def _over_skull(
     start = unit(head.to_template(roots.positions) - MIDDLE)
     goal = unit(head.to_template(middle) - MIDDLE)
     angle = np.arccos(np.clip((start * goal).sum(1), -1, 1))[:, None]
-    t = np.linspace(0, 1, steps)[None, :, None]
+    t = np.linspace(0, 1, steps)[None, :, None] ** 1.25
     sine = np.maximum(np.sin(angle), 1e-3)[:, None]
     ways = (np.sin((1 - t) * angle[:, None]) * start[:, None] + np.sin(t * angle[:, None]) * goal[:, None]) / sine
     ways = unit(_over_ears(ways))
@@ -121,7 +121,7 @@ def _over_skull(
     end = middle + TIE_RADIUS * share[:, None] * place
     blend = smoothstep(0.55, 1.0, t)
     path = path + (end - path[:, -1])[:, None] * blend
-    path[:, 0] = roots.positions - 0.0012 * roots.normals
+    path[:, 0] = roots.positions - 0.0007 * roots.normals
     return path, np.stack([theta, share], 1)
 
 
@@ -193,7 +193,7 @@ def _bun(
     """Hair wound round the axis of the tie into a ball, as one twisted rope of two turns."""
     count = len(entry)
     size = 0.55 + 0.9 * hair.length + 0.2 * hair.volume
-    ring, rope = 0.0165 * size, 0.0165 * size
+    ring, rope = 0.019 * size, 0.0195 * size
     across, along = _frame(out)
     t = np.linspace(0, 1, steps)[None]
     turns = entry[:, :1] + 2 * np.pi * (0.1 + 1.25 * t) + 0.5 * rng.random((count, 1))
