@@ -49,7 +49,7 @@ def grow_hair(
     if hair.family == "bald":
         return None
     family = FAMILIES[hair.family]
-    head = Head(model, vertices)
+    head = Head(model, vertices, over_ears=hair.family in HANGING)
     ears = model.topology.regions["ears"]
     ear_points = model.template[ears > 0.3]
     low, high = ear_points.min(0), ear_points.max(0)
@@ -127,15 +127,16 @@ def _grow_guides(
     points[:, 0] = roots.positions - 0.0007 * roots.normals
     normal, height = roots.normals, np.zeros(count)
     hangs = hair.family in HANGING
-    cling = family.cling * (1 - 0.75 * _lifted(roots.template, hair))[:, None]
+    cling = family.cling * (1 - 0.6 * _lifted(roots.template, hair))[:, None]
     for k in range(1, steps):
         step = length[:, None] * (reached[k] - reached[k - 1])
         travelled = length * reached[k]
         q = head.to_template(points[:, k - 1])
         near = np.exp(-np.maximum(height - 0.5 * layer, 0) / 0.03)[:, None]
         way = comb(family.comb, q, normal, side, hair)
-        forwards = unit(np.array([0, -1.0, 0]) - normal * (normal @ np.array([0, -1.0, 0]))[:, None])
-        way = np.where(fringe[:, None], forwards, way)
+        ahead = q - np.array([0, 0.05, 0.12])
+        ahead = unit(ahead - normal * (normal * ahead).sum(1, keepdims=True))
+        way = np.where(fringe[:, None], ahead, way)
         pull = family.gravity * (1 - 0.25 * hair.volume) * (0.35 + 0.65 * np.clip(travelled / 0.1, 0, 1))
         wanted = family.stiffness * heading + cling * near * way - pull[:, None] * [0, 0, 1.0]
         if hangs:
@@ -173,20 +174,20 @@ def _first(roots: Roots, hair: HairSpec, family: Family, fringe: np.ndarray, sid
     lift = np.full(len(normal), lift)
     up = _lifted(template, hair)
     lift = lift + (1.2 + 0.8 * hair.volume) * up
-    way = way * (1 - 0.85 * up[:, None]) + np.array([0, -0.45, 0]) * up[:, None]
+    way = way * (1 - 0.85 * up[:, None]) + np.array([0, -0.2, 0]) * up[:, None]
     return way + lift[:, None] * normal
 
 
 def _lifted(template: np.ndarray, hair: HairSpec) -> Float[np.ndarray, " n"]:
     """Where hair is brushed up before it falls back: the front of a quiff, less so of an undercut."""
     strength = {"quiff": 1.0, "undercut": 0.55}.get(hair.family, 0.0)
-    return strength * smoothstep(-0.005, -0.055, template[:, 1]) * smoothstep(0.065, 0.09, template[:, 2])
+    return strength * smoothstep(0.015, -0.045, template[:, 1]) * smoothstep(0.065, 0.09, template[:, 2])
 
 
 def _turned_ends(points: np.ndarray, along: float, hair: HairSpec) -> Float[np.ndarray, "n 3"]:
     """Ends of a layered cut that turn in or out."""
     outwards = unit(points * [1, 1, 0] - np.array([0, 0.01, 0])) + np.array([0, 0, 0.35])
-    return outwards * (1.1 if hair.curl > 0.4 else -0.5) * max(along - 0.75, 0) * 4
+    return outwards * (0.7 if hair.curl > 0.4 else -0.5) * max(along - 0.75, 0) * 4
 
 
 def _until(heights: Float[np.ndarray, "G K"], limit: Float[np.ndarray, " G"]) -> Float[np.ndarray, " G"]:

@@ -66,10 +66,11 @@ FAMILIES = {
     "long": dataclasses.replace(_HANGING, points=26),
     "layered": dataclasses.replace(_HANGING, points=26, lift=(0.004, 0.016), locks=420, clump=0.65),
     "wavy": dataclasses.replace(
-        _HANGING, points=40, lift=(0.007, 0.016), locks=210, clump=0.75, wave=((0.006, 0.085), (0.010, 0.05))
+        _HANGING, count=17000, points=40, lift=(0.007, 0.016), locks=260, clump=0.75,
+        wave=((0.006, 0.085), (0.009, 0.05)), coherence=0.95,
     ),
     "curly": dataclasses.replace(
-        _HANGING, count=15000, points=56, lift=(0.010, 0.022), gravity=0.5, locks=260, clump=0.88, stray=0.05,
+        _HANGING, count=14000, points=56, lift=(0.010, 0.022), gravity=0.5, locks=260, clump=0.88, stray=0.05,
         wave=((0.0065, 0.040), (0.0095, 0.024)), coherence=0.96,
     ),
     "afro": Family(
@@ -125,7 +126,7 @@ def strand_length(
     elif family == "undercut":
         length = np.where(top > 0.55, hair.length * (0.75 + 0.25 * front) * vary, 0.003 + 0.009 * (1 - hair.fade))
     elif family == "quiff":
-        length = hair.length * (0.3 + 0.7 * front) * (0.35 + 0.65 * top) * vary
+        length = hair.length * (0.5 + 0.5 * front) * (0.4 + 0.6 * top) * vary
     elif family == "slick":
         length = hair.length * (0.55 + 0.45 * top) * vary
     elif family == "pixie":
@@ -140,6 +141,9 @@ def strand_length(
         low = smoothstep(0.085, 0.005, z)
         clipped = 0.0025 + 0.010 * (1 - hair.fade) + 0.02 * smoothstep(0.02, 0.08, z)
         length = np.minimum(length, length + hair.fade**0.7 * low**0.5 * (clipped - length))
+    if family in ("slick", "quiff", "undercut", "side part", "pixie"):
+        # Sideburns are trimmed.
+        length = np.minimum(length, 0.012 + 0.3 * smoothstep(0.03, 0.055, z) + 0.3 * smoothstep(90, 102, azimuth))
     return np.where(fringe, np.maximum(0.09, 0.3 * hair.length), length)
 
 
@@ -153,6 +157,8 @@ def cut_height(
     height = np.full(len(x), -1.0)
     if hair.family == "bowl":
         height = np.interp(azimuth, [0, 40, 62, 95, 180], [0.056, 0.054, 0.020, 0.012, -0.006]) + (0.115 - hair.length)
+    elif hair.family == "slick":
+        height = np.where(azimuth > 100, -0.047, -1.0)
     elif hair.family in ("bob", "fringe bob", "lob", "long"):
         # The longest strands go over the skull first, which takes some 50 mm more than straight down.
         slant = 0.02 * (hair.curl - 0.5) * np.clip(y / 0.08, -1, 1)  # longer in front or behind

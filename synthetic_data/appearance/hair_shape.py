@@ -53,6 +53,9 @@ def gathered(
     """Strands drawn towards the leader of their lock, along their length as its power `growth`; some locks hold better."""
     along = np.linspace(0, 1, points.shape[1])[None, :, None]
     hold = rng.uniform(0.55, 1.15, len(points))[lock] * rng.uniform(0.5, 1.0, len(points))
+    # Stubble forms no locks.
+    length = np.linalg.norm(points[:, -1] - points[:, 0], axis=1)
+    hold = hold * np.clip((length - 0.008) / 0.02, 0, 1)
     amount = np.clip(strength * hold, 0, 1)[:, None, None] * along**growth
     return points + (points[lock] - points) * amount
 
@@ -92,14 +95,18 @@ def waved(
     tangent = unit(np.gradient(points, axis=1))
     first = unit(np.cross(tangent, np.array([0.21, 0.13, 0.97])))
     second = np.cross(tangent, first)
+    # The leader's own length counts: strands of a lock that measured themselves would fall out of step.
     pieces = np.linalg.norm(np.diff(points, axis=1), axis=2)
-    arc = np.concatenate([np.zeros((count, 1)), np.cumsum(pieces, 1)], 1)
+    arc = np.concatenate([np.zeros((count, 1)), np.cumsum(pieces, 1)], 1)[lock]
     length = arc[:, -1]
-    own = rng.normal(0, 1 - coherence, (3, count))
-    pitch = wavelength * np.clip(rng.uniform(0.8, 1.25, count)[lock] + own[0], 0.5, 2)
-    size = radius * np.clip(rng.uniform(0.7, 1.25, count)[lock] + own[1], 0.3, 1.6)
-    phase = rng.random(count)[lock] + own[2]
-    sense = np.where(rng.random(count) < 0.5, -1.0, 1.0)[lock]
+    own = rng.normal(0, 1 - coherence, (2, count))
+    pitch = wavelength * rng.uniform(0.85, 1.2, count)[lock]
+    size = radius * np.clip(rng.uniform(0.75, 1.25, count)[lock] + own[0], 0.3, 1.6)
+    # Waves run on from lock to lock, helices each for themselves.
+    azimuth = np.arctan2(points[:, 0, 0], -points[:, 0, 1])
+    together = 0.3 * np.sin(3 * azimuth + 6 * rng.random()) + points[:, 0, 2] / wavelength
+    phase = (1 - 0.8 * flat) * rng.random(count)[lock] + own[1] + (flat > 0) * together[lock]
+    sense = np.where((rng.random(count) < 0.5) & (flat == 0), -1.0, 1.0)[lock]
     # A turn needs five points.
     pitch = np.maximum(pitch, 5 * length / steps)
     angle = 2 * np.pi * (phase[:, None] + arc / pitch[:, None]) * sense[:, None]
@@ -116,7 +123,7 @@ def frizzed(
     along = np.linspace(0, 1, steps)[None, :, None]
     length = np.linalg.norm(points[:, -1] - points[:, 0], axis=1)
     size = (0.004 + 0.022 * frizz) * np.minimum(length, 0.12)
-    size = np.where(rng.random(count) < strays * (0.5 + 1.5 * frizz), 4.0 * size + 0.002, size)
+    size = np.where(rng.random(count) < strays * (0.5 + 1.5 * frizz), 3.0 * size + 0.001, size)
     # Not inwards: a strand that leaves its place goes up and out.
     bend, turn = rng.normal(0, 1, (2, count, 1, 3))
     wobble = bend * along**1.3 + 0.6 * turn * np.sin(np.pi * 2.3 * along)

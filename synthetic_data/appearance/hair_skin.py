@@ -42,13 +42,19 @@ class Contact:
 
 
 class Head:
-    """The skin of a posed head, with more room over the shoulders, where the garment lies."""
+    """The skin of a posed head, with more room over the shoulders, where the garment lies.
 
-    def __init__(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> None:
+    Long hair falls `over_ears`: there it is pushed to the side, whichever way an ear's skin faces.
+    """
+
+    def __init__(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"], *, over_ears: bool = False) -> None:
         faces, split, used, template, ears = _collision_mesh(model)
         normals = vertex_normals(vertices, faces)
         self._points = split.curved(vertices, normals)[used]
         self._normals = unit(split.linear(normals))[used]
+        if over_ears:
+            sideways = np.sign(template[:, :1]) * [1.0, 0, 0]
+            self._normals = unit(self._normals * (1 - ears[:, None]) + sideways * ears[:, None])
         self._template = template
         self._extra = 0.013 * smoothstep(-0.105, -0.15, template[:, 2])
         self._tree = KDTree(self._points)

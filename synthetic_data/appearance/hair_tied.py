@@ -9,7 +9,8 @@ import numpy as np
 
 from synthetic_data.appearance.atlas import smoothstep
 from synthetic_data.appearance.hair_families import Family
-from synthetic_data.appearance.hair_shape import frizzed, locks
+from synthetic_data.appearance.hair_masks import hairline_elevation, head_angles
+from synthetic_data.appearance.hair_shape import frizzed, locks, shortened
 from synthetic_data.appearance.hair_skin import MIDDLE, Head
 from synthetic_data.appearance.strands import Roots
 from synthetic_data.identity import HairSpec
@@ -27,7 +28,7 @@ def ties(hair: HairSpec, head: Head) -> tuple[Float[np.ndarray, "n 3"], Float[np
     rng = np.random.default_rng([hair.seed, 5])
     if hair.family == "braids":
         height = rng.uniform(-28, -18)
-        azimuth = np.radians([132.0, -132.0])
+        azimuth = np.radians([138.0, -138.0])
     else:
         # Low at the nape, at the back of the head, or high up.
         height = rng.choice([-18.0, 14.0, 42.0]) + rng.uniform(-6, 6)
@@ -76,6 +77,11 @@ def grow_tied(
             mine = tie == k
             tail[mine] = _plait(head, middles[k], outs[k], entry[mine], hair, rest, rng)
     points = np.concatenate([scalp, tail], 1)
+    # Fine hair at the edge is too short to reach the tie.
+    azimuth, elevation = head_angles(roots.template)
+    edge = smoothstep(9, 0, elevation - hairline_elevation(azimuth, hair))
+    short = rng.random(count) < 0.16 * edge + 0.006
+    points[short] = shortened(points[short], rng.uniform(0.03, 0.14, int(short.sum())))
     if covered is not None:
         hidden = covered(head.to_template(middles[tie])) > 0.5
         points[hidden, on_skull:] = points[hidden, on_skull - 1 : on_skull]
@@ -149,7 +155,7 @@ def _hanging(
     heading = unit(out * [1, 1, 0.6] + [swing, 0, 0.15])
     step = length / (steps - 1)
     for k in range(1, steps):
-        heading = unit(heading + np.array([0.15 * swing, 0, -1.0]) * min(0.08 + 0.05 * k, 0.4))
+        heading = unit(heading + np.array([0.15 * swing, 0, -1.0]) * min(0.15 + 0.05 * k, 0.45))
         room = min(clearance, 0.01 + 0.4 * step * k)
         trial, _ = head.pushed((points[k - 1] + heading * step)[None], np.array([room]))
         heading = unit(trial[0] - points[k - 1])
@@ -178,9 +184,9 @@ def _tail(
     t = np.linspace(0.02, 1, steps)[None] * (1 - 0.4 * rng.random((count, 1)) ** 2)
     centre, first, second = _along(curve, t)
     strand = rng.integers(0, 60, count)
-    theta = entry[:, 0] + 0.5 * rng.uniform(-1, 1, 60)[strand]
+    theta = entry[:, 0] + 0.9 * rng.uniform(-1, 1, 60)[strand]
     radius = TIE_RADIUS + (swell - TIE_RADIUS) * smoothstep(0.0, 0.3, t) - 0.7 * swell * smoothstep(0.55, 1.05, t)
-    radius = radius * (entry[:, 1] * (0.8 + 0.4 * rng.random(60)[strand]))[:, None]
+    radius = radius * (entry[:, 1] * (0.65 + 0.6 * rng.random(60)[strand]))[:, None]
     phase, pitch = rng.random(60)[strand], rng.uniform(2, 3.5, 60)[strand]
     wave = 0.007 * hair.curl * np.sin(2 * np.pi * (phase[:, None] + pitch[:, None] * t)) * smoothstep(0.1, 0.5, t)
     x, y = radius * np.cos(theta)[:, None] + wave, radius * np.sin(theta)[:, None]
@@ -215,7 +221,7 @@ def _plait(
     """Three bundles that cross over each other, held by a band near the end."""
     count = len(entry)
     width = 0.010 + 0.003 * hair.volume
-    curve = _hanging(head, middle, out, 0.8 * hair.length, 1.3 * width, 0.25 * float(np.sign(middle[0])))
+    curve = _hanging(head, middle, out, 0.8 * hair.length, 1.3 * width, 0.08 * float(np.sign(middle[0])))
     t = np.linspace(0.02, 1, steps)[None] * (1 - 0.06 * rng.random((count, 1)))
     centre, first, second = _along(curve, t)
     bundle = np.floor((entry[:, :1] / (2 * np.pi) % 1) * 3)
@@ -224,6 +230,6 @@ def _plait(
     slim = (1 - 0.3 * t) * np.where(t < band, smoothstep(0.0, 0.06, t) * (1 - 0.65 * smoothstep(band - 0.04, band, t)), 0.0)
     x, y = width * np.sin(turn) * slim, 0.55 * width * np.sin(2 * turn) * slim
     loose = np.where(t < band, (1 - 0.3 * t) * (1 - 0.5 * smoothstep(band - 0.04, band, t)), 0.35 + 3.0 * (t - band))
-    theta, radius = 2 * np.pi * rng.random((count, 1)), 0.62 * width * np.sqrt(rng.random((count, 1))) * loose
+    theta, radius = 2 * np.pi * rng.random((count, 1)), 0.7 * width * np.sqrt(rng.random((count, 1))) * loose
     x, y = x + radius * np.cos(theta), y + radius * np.sin(theta)
     return centre + x[..., None] * first + y[..., None] * second
