@@ -110,7 +110,8 @@ def finish(name: str, colour: Colour, *, texture: Any = None, painted: bool = Fa
     if name == "glass":
         clear = nodes.add("ShaderNodeBsdfTransparent", inputs={"Color": (*colour, 1.0)})
         gloss = nodes.add("ShaderNodeBsdfGlossy", inputs={"Roughness": 0.03})
-        mirror = nodes.add("ShaderNodeFresnel", inputs={"IOR": 1.3}).outputs[0]
+        facing = nodes.add("ShaderNodeLayerWeight", inputs={"Blend": 0.5}).outputs["Facing"]
+        mirror = nodes.math("MULTIPLY_ADD", nodes.math("POWER", facing, 4.0), 0.4, 0.04)
         return nodes.finish(
             nodes.add("ShaderNodeMixShader", inputs={0: mirror, 1: clear.outputs[0], 2: gloss.outputs[0]})
         )

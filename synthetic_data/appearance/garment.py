@@ -1,91 +1,314 @@
-"""A shirt: the body model's hull, lifted off the skin and cut at the neckline."""
+"""Clothes: layers of the body model's hull, lifted off the skin and cut, with what is sewn to their edges."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from backend.body_model.base import BodyModel
-from synthetic_data.appearance.pieces import Piece, thicken
-from synthetic_data.identity import GarmentSpec
-from synthetic_data.surface import Patch, extract, vertex_normals
+from synthetic_data.appearance import collars, cutting
+from synthetic_data.appearance.atlas import ValueNoise, smoothstep
+from synthetic_data.appearance.patterns import cloth_tile
+from synthetic_data.appearance.pieces import Piece, join, thicken, tube
+from synthetic_data.identity import Colour, GarmentSpec
+from synthetic_data.surface import Patch, extract, unit, vertex_normals
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-_CLEARANCE = 0.007
-_COLLAR = 0.010
-_BUST_BOTTOM, _BUST_SIDE = 0.275, 0.270
-"""Where the bust ends below and at the sides on the template, metres."""
-
-
-def below_neckline(template: Float[np.ndarray, "*n 3"], spec: GarmentSpec) -> Float[np.ndarray, "*n"]:
-    """Metres from the neckline on the template, positive on the side that the garment covers.
-
-    The neckline is where an ellipsoid around the neck meets the hull; it passes the throat at height `spec.neckline`.
-    """
-    x, y, z = np.moveaxis(template, -1, 0)
-    radius = 0.080 + 0.03 * spec.neckline
-    return np.sqrt(0.92 * x**2 + (y - 0.03) ** 2 + (z + 0.090) ** 2) - radius
+_WHITE = (0.72, 0.72, 0.71)
 
 
 def hidden_skin(model: BodyModel, spec: GarmentSpec) -> Bool[np.ndarray, " S"]:
     """Triangles of the part "skin" that lie well under the garment and need not be rendered."""
-    topology = model.topology
-    skin = topology.faces[topology.parts["skin"]]
-    chest = model.template[:, 2] < -0.10
-    covered = (below_neckline(model.template, spec) > 0.02) & chest
-    return covered[skin].all(1)
+    skin = model.topology.faces[model.topology.parts["skin"]]
+    template = model.template
+    depth = cutting.neckline(template, spec)
+    if spec.kind in cutting.WITH_SHIRT:
+        depth = np.maximum(depth, cutting.undershirt(template, spec))
+    return ((depth > 0.022) & (template[:, 2] < -0.095)).astype(bool)[skin].all(1)
 
 
 def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: GarmentSpec) -> list[Piece]:
-    """The shirt with a linear RGBA "colour" per vertex, darker at the collar; None when the model has no hull."""
-    topology = model.topology
-    triangles = topology.parts.get("garment", np.zeros(0, int))
-    if len(triangles) == 0:
+    """All pieces of the garment; none when the model has no hull."""
+    if not len(model.topology.parts.get("garment", [])):
         return []
+    rng = np.random.default_rng([spec.seed, 10])
+    hull = _hull(model, vertices, spec)
+    tailor = _Tailor(spec, hull, rng)
+    lift = 0.0
+    if spec.kind in cutting.WITH_SHIRT:
+        lift = 0.006
+        tailor.undershirt()
+    elif spec.kind == "overall":
+        tailor.tee("tee", spec.second_colour, 0.0)
+        tailor.bib()
+        return tailor.pieces
+    tailor.main(lift)
+    return tailor.pieces
+
+
+class _Tailor:
+    """Makes one garment, piece by piece."""
+
+    def __init__(self, spec: GarmentSpec, hull: Patch, rng: np.random.Generator) -> None:
+        self.spec, self.hull, self.rng = spec, hull, rng
+        self.pieces: list[Piece] = []
+
+    def main(self, lift: float) -> None:
+        """The outermost layer and its collar."""
+        spec = self.spec
+        shell, field = self._shell(lambda p: cutting.neckline(p, spec), lift)
+        pattern = (
+            spec.pattern if spec.kind not in ("suit", "blazer", "robe") or spec.pattern in ("checks",) else "plain"
+        )
+        texture, side = cloth_tile(spec, pattern)
+        self._add("garment", shell, texture, side)
+        plain, _ = cloth_tile(spec, "plain")
+        trim = plain.copy()
+        trim[..., :3] *= 0.8
+        match spec.kind:
+            case "tee" | "v-neck" | "scoop" | "sweater":
+                width = 0.011 if spec.kind != "sweater" else 0.02
+                if spec.kind == "tee" and spec.fit < 0.25:
+                    trim[..., :3] = spec.second_colour
+                self._add("collar", collars.rib(collars.neck_edge(shell, field), width), trim, 0.05)
+            case "tank top" | "off shoulder":
+                self._add("collar", collars.rib(collars.neck_edge(shell, field), 0.008), trim, 0.05)
+            case "turtleneck":
+                edge = collars.neck_edge(shell, field)
+                rise = np.full(len(edge.points), 0.012 + 0.012 * (1 - spec.neckline))
+                self._add("collar", collars.folded(edge, rise, rise + 0.014, shell, lean=-0.15), plain, 0.05)
+            case "polo" | "shirt":
+                self._placket(shell, plain, spec.kind == "shirt")
+                self._shirt_collar(shell, field, plain)
+            case "hoodie":
+                self._add("hood", collars.hood(collars.neck_edge(shell, field, gap=0.012), self.rng), texture, side)
+                self._drawstrings(shell)
+            case _:
+                self._lapels(shell, field, texture, side)
+
+    def undershirt(self) -> None:
+        """Shirt with collar (and a tie with a suit), or a tee."""
+        spec = self.spec
+        if spec.kind == "jacket":
+            self.tee("tee", spec.second_colour, 0.0)
+            return
+        pale = _WHITE if self.rng.random() < 0.6 else tuple(0.5 + 0.4 * np.array(spec.second_colour))
+        shirt = dataclasses.replace(spec, colour=pale, pattern="plain")
+        texture, side = cloth_tile(shirt)
+        shell, field = self._shell(lambda p: cutting.undershirt(p, spec), 0.0)
+        self._add("shirt", shell, texture, side)
+        self._shirt_collar(shell, field, texture)
+        if spec.kind == "suit":
+            self._tie(shell)
+        else:
+            self._placket(shell, texture, True)
+
+    def tee(self, name: str, colour: Colour, lift: float) -> None:
+        """A plain tee with a ribbed neck."""
+        shell, field = self._shell(lambda p: cutting.around_neck(p, 0.080), lift)
+        texture, side = cloth_tile(dataclasses.replace(self.spec, colour=colour), "plain")
+        self._add(name, shell, texture, side)
+        self._add("collar", collars.rib(collars.neck_edge(shell, field), 0.012), texture, side)
+
+    def bib(self) -> None:
+        """Breast and straps of an overall, with two buttons."""
+        shell, _ = self._shell(cutting.bib, 0.005)
+        texture, side = cloth_tile(self.spec, "plain")
+        self._add("overall", shell, texture, side)
+        spots = [self._front(shell, np.array([[x, -0.190]])) for x in (-0.068, 0.068)]
+        self._buttons(spots, 0.008, "metal", (0.6, 0.5, 0.3))
+
+    def _shell(self, cut, lift: float) -> tuple[Patch, np.ndarray]:
+        """The hull lifted and cut, and the cutting field at its vertices."""
+        hull = self.hull
+        lifted = dataclasses.replace(hull, vertices=hull.vertices + lift * vertex_normals(hull.vertices, hull.faces))
+        template = hull.attributes["template"]
+        shell = clip(lifted, cut(template), *cutting.bust_edges(template))
+        return shell, shell.attributes["cut"][:, 0]
+
+    def _add(self, name: str, patch: Patch, texture: np.ndarray, side: float) -> None:
+        """A piece of cloth; shells get their texture coordinates from the template, strips have their own."""
+        if "template" in patch.attributes:
+            template = patch.attributes["template"][patch.faces]
+            uvs = cutting.cloth_coordinates(template)
+            # A badge sits on the breast only.
+            behind = (template[..., 1].mean(1) > 0.06) & (side > 0.5)
+            uvs = uvs * [1, -1] / side + [0.5, 1.0] - 0.5 * behind[:, None, None] * [1, 1]
+            seam = np.abs(cutting.beyond_armhole(patch.attributes["template"]))
+            shade = 1 - 0.25 * np.exp(-((seam / 0.006) ** 2))
+            colour = np.concatenate([np.repeat(shade[:, None], 3, 1), np.ones((len(shade), 1))], 1)
+            patch = thicken(Patch(patch.vertices, patch.faces, uvs, {"colour": colour}), 0.0022)
+        else:
+            patch = dataclasses.replace(patch, corner_uvs=patch.corner_uvs / side)
+        self.pieces.append(Piece(name, patch, "garment", "cloth", texture=texture))
+
+    def _shirt_collar(self, shell: Patch, field: np.ndarray, texture: np.ndarray) -> None:
+        edge = collars.neck_edge(shell, field)
+        # The edge runs down the open front; the collar ends at the top button.
+        level = shell.attributes["template"][KDTree(shell.vertices).query(edge.points)[1]]
+        kept = level[:, 2] > -0.122
+        edge = dataclasses.replace(
+            edge,
+            points=edge.points[kept],
+            inwards=edge.inwards[kept],
+            normal=edge.normal[kept],
+            out=edge.out[kept],
+            across=np.abs(np.linspace(-1, 1, int(kept.sum()))),
+            closed=False,
+        )
+        tip = smoothstep(0.75, 1.0, edge.across)
+        rise = 0.030 - 0.020 * tip
+        fall = 0.022 + 0.026 * tip
+        self._add("collar", collars.folded(edge, rise, fall, shell), texture, 0.05)
+
+    def _lapels(self, shell: Patch, field: np.ndarray, texture: np.ndarray, side: float) -> None:
+        edge = collars.neck_edge(shell, field, count=200)
+        notched = self.spec.kind != "robe"
+        fall = collars.lapel_width(edge.across, notched=notched)
+        rise = 0.020 * smoothstep(0.6, 0.25, edge.across) + 0.001
+        self._add("lapels", collars.folded(edge, rise, fall, shell), texture, side)
+
+    def _placket(self, shell: Patch, texture: np.ndarray, long: bool) -> None:
+        """The strip with the buttons."""
+        template = shell.attributes["template"]
+        end = -0.4 if long else -0.205
+        field = np.minimum(0.014 - np.abs(template[:, 0]), template[:, 2] - end) - 4 * np.maximum(template[:, 1], 0)
+        lifted = dataclasses.replace(
+            shell, vertices=shell.vertices + 0.0016 * vertex_normals(shell.vertices, shell.faces)
+        )
+        self._add("placket", clip(lifted, field), texture, 0.05)
+        top = float(template[(np.abs(template[:, 0]) < 0.006) & (template[:, 1] < 0), 2].max())
+        heights = np.arange(top - 0.008, max(end, -0.27), -0.055 if long else -0.03)
+        pale: Colour = (0.6, 0.58, 0.52)
+        self._buttons([self._front(shell, np.array([[0.0, z]])) for z in heights], 0.0052, "plastic", pale)
+
+    def _buttons(self, spots: list, radius: float, finish: str, colour: Colour) -> None:
+        discs = []
+        for place, normal in spots:
+            path = place + np.array([[0.001], [0.0036], [0.0042]]) * normal
+            discs.append(tube(path, np.array([1, 1, 0.8]) * radius, sides=14))
+        if discs:
+            self.pieces.append(Piece("buttons", join(discs), "garment", finish, colour))
+
+    def _front(self, shell: Patch, places: Float[np.ndarray, "n 2"]) -> tuple[np.ndarray, np.ndarray]:
+        """Points and normals of the breast at some template (x, z)."""
+        template = shell.attributes["template"]
+        front = np.flatnonzero(template[:, 1] < 0.01)
+        distance, nearest = KDTree(template[front][:, [0, 2]]).query(places, k=6)
+        weight = np.exp(-((distance / 0.006) ** 2)) + 1e-9
+        weight = (weight / weight.sum(1, keepdims=True))[..., None]
+        normals = vertex_normals(shell.vertices, shell.faces)
+        points = (shell.vertices[front[nearest]] * weight).sum(1)
+        return points, unit((normals[front[nearest]] * weight).sum(1))
+
+    def _drawstrings(self, shell: Patch) -> None:
+        strings = []
+        for side in (-1, 1):
+            t = np.linspace(0, 1, 14)
+            x = side * (0.020 + 0.010 * t + 0.003 * np.sin(5 * t + side))
+            points, normals = self._front(shell, np.stack([x, -0.140 - 0.085 * t], 1))
+            strings.append(tube(points + 0.004 * normals, np.where(t > 0.93, 0.0034, 0.0024)))
+        colour = _WHITE if sum(self.spec.colour) < 1.5 else (0.1, 0.1, 0.11)
+        self.pieces.append(Piece("drawstrings", join(strings), "garment", "cloth", colour))
+
+    def _tie(self, shell: Patch) -> None:
+        from synthetic_data.appearance.pieces import grid_patch
+
+        t = np.linspace(0, 1, 30)
+        half = np.interp(t, [0, 0.10, 0.16, 0.2, 1], [0.017, 0.014, 0.010, 0.013, 0.034])
+        across = np.linspace(-1, 1, 9)
+        z = -0.108 - 0.18 * t
+        places = np.stack([np.outer(half, across), np.repeat(z[:, None], 9, 1)], -1).reshape(-1, 2)
+        points, normals = self._front(shell, places)
+        bulge = np.interp(t, [0, 0.06, 0.15, 0.2, 1], [0.008, 0.013, 0.010, 0.006, 0.006])[:, None]
+        lift = 0.003 + bulge * (1 - 0.5 * across**2)
+        middle, _ = self._front(shell, np.stack([0 * z, z], 1))
+        points = points.reshape(30, 9, 3)
+        points[..., 1] = np.minimum(points[..., 1], middle[:, None, 1] + 0.004)
+        points = points + lift[..., None] * normals.reshape(30, 9, 3)
+        points[:, :, 1] = _smooth_rows(points[:, :, 1])
+        tie = dataclasses.replace(self.spec, colour=self.spec.second_colour, second_colour=self.spec.colour)
+        texture, side = cloth_tile(tie, "stripes" if self.rng.random() < 0.4 else "plain")
+        self._add("tie", thicken(grid_patch(points[:, ::-1]), 0.002), texture, side)
+
+
+def _smooth_rows(values: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
+    return ndimage.gaussian_filter1d(values, 1.0, axis=0, mode="nearest")
+
+
+def _hull(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: GarmentSpec) -> Patch:
+    """The refined hull, lifted clear of the skin, looser towards the hem, with a few soft folds."""
+    topology = model.topology
+    triangles = topology.parts["garment"]
     faces = topology.faces[triangles]
-    lifted = vertices + _CLEARANCE * vertex_normals(vertices, faces)
-    patch = extract(lifted, faces, topology.uvs[topology.uv_faces[triangles]], {"template": model.template})
-    patch = patch.refined(2)
-    distance = below_neckline(patch.attributes["template"], spec)
-    x, _, z = patch.attributes["template"].T
-    edge = np.minimum(z + _BUST_BOTTOM, _BUST_SIDE - np.abs(x))
-    patch = clip(patch, np.minimum(distance, edge))
-    return [Piece("garment", thicken(patch, 0.0025), "garment", "cloth", spec.colour)]
+    uvs = topology.uvs[topology.uv_faces[triangles]]
+    hull = extract(vertices, faces, uvs, {"template": model.template}).refined(2)
+    template = hull.attributes["template"]
+    normals = vertex_normals(hull.vertices, hull.faces)
+    loose = smoothstep(-0.12, -0.25, template[:, 2])
+    fold = ValueNoise(spec.seed % 65536)(template * [1.6, 1.6, 0.7], 16, 2) - 0.5
+    lift = 0.006 + loose * (0.002 + 0.006 * spec.fit + (0.004 + 0.010 * spec.fit) * fold)
+    points = hull.vertices + lift[:, None] * normals
+    skin = topology.faces[topology.parts["skin"]]
+    used = np.unique(skin)
+    _, nearest = KDTree(vertices[used]).query(points)
+    skin_normals = vertex_normals(vertices, skin)[used][nearest]
+    height = ((points - vertices[used][nearest]) * skin_normals).sum(1)
+    points = points + np.clip(0.0045 - height, 0, 0.03)[:, None] * skin_normals
+    return dataclasses.replace(hull, vertices=points)
 
 
-def clip(patch: Patch, values: Float[np.ndarray, " V"]) -> Patch:
-    """The part of a patch where a linearly interpolated value is positive; triangles on the border are cut."""
-    vertices, faces = [patch.vertices], []
-    attributes = {name: [array] for name, array in patch.attributes.items()}
-    uvs = []
-    cuts: dict[tuple[int, int], int] = {}
-    growing = [(patch.vertices, vertices)] + [(patch.attributes[name], attributes[name]) for name in attributes]
-    size = len(patch.vertices)
+def clip(patch: Patch, cut: Float[np.ndarray, " V"], *others: Float[np.ndarray, " V"]) -> Patch:
+    """The part of a patch where linearly interpolated values are positive; triangles on the border are cut.
 
-    def cut(i: int, j: int) -> tuple[int, float]:
-        key = (min(i, j), max(i, j))
-        t = values[key[0]] / (values[key[0]] - values[key[1]])
-        if key not in cuts:
-            cuts[key] = size + len(cuts)
-            for array, parts in growing:
-                parts.append((array[key[0]] + t * (array[key[1]] - array[key[0]]))[None])
-        return cuts[key], float(t if i == key[0] else 1 - t)
+    The first value stays with the vertices as the attribute "cut".
+    """
+    patch = dataclasses.replace(patch, attributes={**patch.attributes, "cut": np.stack([cut, *others], 1)})
+    for column in reversed(range(1 + len(others))):
+        patch = _clip_once(patch, patch.attributes["cut"][:, column])
+    return patch
 
-    for face, corner_uvs in zip(patch.faces, patch.corner_uvs, strict=True):
-        polygon: list[tuple[int, np.ndarray]] = []
-        for k in range(3):
-            i, j, uv, next_uv = face[k], face[(k + 1) % 3], corner_uvs[k], corner_uvs[(k + 1) % 3]
-            if values[i] > 0:
-                polygon.append((int(i), uv))
-            if (values[i] > 0) != (values[j] > 0):
-                index, t = cut(int(i), int(j))
-                polygon.append((index, uv + t * (next_uv - uv)))
-        for k in range(1, len(polygon) - 1):
-            corners = (polygon[0], polygon[k], polygon[k + 1])
-            faces.append([c[0] for c in corners])
-            uvs.append([c[1] for c in corners])
-    joined = {name: np.concatenate(parts) for name, parts in attributes.items()}
-    return extract(np.concatenate(vertices), np.array(faces), np.array(uvs), joined)
+
+def _clip_once(patch: Patch, values: Float[np.ndarray, " V"]) -> Patch:
+    inside = values > 0
+    count = inside[patch.faces].sum(1)
+    whole = count == 3
+    faces, uvs = [patch.faces[whole]], [patch.corner_uvs[whole]]
+    crossed = patch.faces[(count == 1) | (count == 2)]
+    crossed_uvs = patch.corner_uvs[(count == 1) | (count == 2)]
+    if len(crossed) == 0:
+        return extract(patch.vertices, faces[0], uvs[0], patch.attributes)
+    # Turn every triangle so that its lone corner comes first.
+    lone = np.where(inside[crossed].sum(1) == 1, inside[crossed].T, ~inside[crossed].T).argmax(0)
+    order = (lone[:, None] + np.arange(3)) % 3
+    crossed = np.take_along_axis(crossed, order, 1)
+    crossed_uvs = np.take_along_axis(crossed_uvs, order[..., None], 1)
+    edges = np.sort(np.stack([crossed[:, [0, 1]], crossed[:, [0, 2]]], 1).reshape(-1, 2), axis=1)
+    unique, index = np.unique(edges, axis=0, return_inverse=True)
+    share = (values[unique[:, 0]] / (values[unique[:, 0]] - values[unique[:, 1]]))[:, None]
+
+    def between(array: np.ndarray) -> np.ndarray:
+        return np.concatenate([array, array[unique[:, 0]] * (1 - share) + array[unique[:, 1]] * share])
+
+    new = len(patch.vertices) + index.reshape(-1, 2)
+    a, b, c = crossed.T
+    t = (values[a][:, None] / (values[a][:, None] - values[crossed[:, 1:]]))[..., None]
+    cut_uvs = crossed_uvs[:, :1] * (1 - t) + crossed_uvs[:, 1:] * t
+    alone = inside[a]
+    faces.append(np.stack([a, new[:, 0], new[:, 1]], 1)[alone])
+    uvs.append(np.stack([crossed_uvs[:, 0], cut_uvs[:, 0], cut_uvs[:, 1]], 1)[alone])
+    pair = ~alone
+    faces += [np.stack([new[:, 0], b, c], 1)[pair], np.stack([new[:, 0], c, new[:, 1]], 1)[pair]]
+    uvs += [
+        np.stack([cut_uvs[:, 0], crossed_uvs[:, 1], crossed_uvs[:, 2]], 1)[pair],
+        np.stack([cut_uvs[:, 0], crossed_uvs[:, 2], cut_uvs[:, 1]], 1)[pair],
+    ]
+    attributes = {name: between(array) for name, array in patch.attributes.items()}
+    return extract(between(patch.vertices), np.concatenate(faces), np.concatenate(uvs), attributes)

@@ -1,0 +1,158 @@
+"""What is sewn to the edge of a garment: ribbing, folded collars, lapels and hoods."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import KDTree
+
+from synthetic_data.appearance.pieces import boundary_loops, grid_patch, thicken
+from synthetic_data.surface import Patch, unit, vertex_normals
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+@dataclasses.dataclass(frozen=True)
+class Edge:
+    """Points along a neckline from the front, around the back, to the front again, with their frames.
+
+    `inwards` runs along the cloth away from the edge, `normal` out of the cloth, `out` away from the neck. `across` is
+    0 at the nape and 1 at the front.
+    """
+
+    points: Float[np.ndarray, "n 3"]
+    inwards: Float[np.ndarray, "n 3"]
+    normal: Float[np.ndarray, "n 3"]
+    out: Float[np.ndarray, "n 3"]
+    up: Float[np.ndarray, "3"]
+    across: Float[np.ndarray, " n"]
+    closed: bool
+
+
+def neck_edge(shell: Patch, field: Float[np.ndarray, " V"], *, gap: float = 0.0, count: int = 128) -> Edge:
+    """The longest border of a shell along which `field` vanishes. `gap` metres stay free on either side of the front.
+
+    Raises ValueError when the shell has no such border.
+    """
+    template = shell.attributes["template"]
+    best: np.ndarray | None = None
+    for loop in boundary_loops(shell.faces):
+        # Where the hull itself ends at the throat, its border is the neckline.
+        throat = (template[loop, 2] > -0.14) & (np.abs(template[loop, 0]) < 0.09)
+        on_edge = (np.abs(field[loop]) < 1e-5) | throat
+        if not on_edge.any():
+            continue
+        # A loop that also runs along the hem is opened there.
+        start = int(np.argmax(on_edge & ~np.roll(on_edge, 1)))
+        path = np.roll(loop, -start)[: int(np.argmin(np.roll(on_edge, -start)))] if not on_edge.all() else loop
+        if best is None or len(path) > len(best):
+            best, whole = path, bool(on_edge.all())
+    if best is None:
+        raise ValueError("the garment has no neckline")
+    if whole:
+        front = np.argmin(np.abs(template[best, 0]) + 10 * (template[best, 1] > 0))
+        best = np.r_[np.roll(best, -front), best[front]]
+    points = shell.vertices[best]
+    step = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    length = np.r_[0, step.cumsum()]
+    at = np.linspace(gap, length[-1] - gap, count)
+    closed = whole and gap == 0
+    if closed:
+        at = np.linspace(0, length[-1], count, endpoint=False)
+    mode = "wrap" if closed else "nearest"
+
+    def along(values: np.ndarray, smooth: float) -> np.ndarray:
+        sampled = np.stack([np.interp(at, length, values[:, k]) for k in range(3)], 1)
+        return ndimage.gaussian_filter1d(sampled, smooth, axis=0, mode=mode)
+
+    resampled = along(points, 1.2)
+    normal = unit(along(vertex_normals(shell.vertices, shell.faces)[best], 4))
+    padded = np.concatenate([resampled[-1:], resampled, resampled[:1]]) if closed else resampled
+    tangent = np.gradient(padded, axis=0)[1:-1] if closed else np.gradient(padded, axis=0)
+    tangent = unit(ndimage.gaussian_filter1d(tangent, 1.0, axis=0, mode=mode))
+    inwards = unit(np.cross(normal, tangent))
+    centre = resampled.mean(0)
+    inwards *= np.sign(((resampled - centre) * inwards).sum())
+    up = unit(np.array([0, 0.012, -0.045]) - _neck_base(shell))
+    out = resampled - centre
+    out = unit(out - (out @ up)[:, None] * up)
+    across = np.abs(2 * np.linspace(0, 1, count) - 1)
+    return Edge(resampled, inwards, normal, out, up, across, closed)
+
+
+def _neck_base(shell: Patch) -> Float[np.ndarray, "3"]:
+    """Where the neck leaves the shoulders."""
+    template = shell.attributes["template"]
+    near = np.argsort(np.linalg.norm(template - [0, 0.045, -0.13], axis=1))[:400]
+    return shell.vertices[near].mean(0)
+
+
+def rib(edge: Edge, width: float, thickness: float = 0.0022) -> Patch:
+    """A flat band along the edge, a little thicker than the cloth."""
+    profile = [(-0.0025, -0.003), (-0.0035, -0.0005), (-0.002, thickness), (width * 0.5, thickness + 0.0004)]
+    profile += [(width - 0.001, thickness), (width, 0.0), (width, -0.002)]
+    points = np.stack([edge.points + a * edge.inwards + b * edge.normal for a, b in profile])
+    return grid_patch(points, close_columns=edge.closed)
+
+
+def folded(
+    edge: Edge, rise: Float[np.ndarray, " n"], fall: Float[np.ndarray, " n"], shell: Patch, lean: float = 0.1
+) -> Patch:
+    """A collar that stands up by `rise`, leaning out by `lean` times that, and is folded to lie `fall` on the cloth.
+
+    The ends of an open collar point down, as the tips of a shirt's collar do.
+    """
+    rise, fall = rise[:, None], fall[:, None]
+    top = edge.points + rise * edge.up + (0.003 + lean * rise) * edge.out
+    tip = 0.0 if edge.closed else np.clip((edge.across - 0.7) / 0.3, 0, 1)[:, None]
+    down = np.array([0, -0.2, -1.0]) - (edge.normal @ [0, -0.2, -1.0])[:, None] * edge.normal
+    end = keep_above(shell, edge.points + fall * unit(edge.inwards + 1.3 * tip * unit(down)), 0.007)
+    foot = edge.points - 0.003 * edge.up
+    outer = top + 0.004 * edge.out + 0.002 * edge.normal
+    rows = [foot, foot + 0.55 * (top - foot), top, outer]
+    rows += [keep_above(shell, outer + t * (end - outer), 0.007) for t in (0.3, 0.6, 0.85, 1.0)]
+    return thicken(grid_patch(np.stack(rows), close_columns=edge.closed), 0.0016)
+
+
+def keep_above(shell: Patch, points: Float[np.ndarray, "n 3"], clearance: float) -> Float[np.ndarray, "n 3"]:
+    """Points moved out until they are `clearance` metres above the cloth."""
+    normals = vertex_normals(shell.vertices, shell.faces)
+    distance, nearest = KDTree(shell.vertices).query(points, k=4)
+    weight = 1 / (distance + 1e-3) ** 2
+    weight = (weight / weight.sum(1, keepdims=True))[..., None]
+    normal = unit((normals[nearest] * weight).sum(1))
+    height = ((points - (shell.vertices[nearest] * weight).sum(1)) * normal).sum(1)
+    return points + np.clip(clearance - height, 0, 0.05)[:, None] * normal
+
+
+def lapel_width(across: Float[np.ndarray, " n"], *, notched: bool) -> Float[np.ndarray, " n"]:
+    """How far a lapel lies on the breast, metres, from the nape (0) to where the fronts meet (1)."""
+    if not notched:
+        return np.interp(across, [0, 0.4, 0.85, 1], [0.042, 0.05, 0.052, 0.012])
+    places = [0, 0.28, 0.40, 0.425, 0.45, 0.475, 0.7, 0.93, 1]
+    return np.interp(across, places, [0.036, 0.038, 0.052, 0.026, 0.028, 0.074, 0.062, 0.02, 0.004])
+
+
+def hood(edge: Edge, rng: np.random.Generator) -> Patch:
+    """A hood that lies on the back: a thick roll around the neck, open in front."""
+    back = (1 - edge.across) ** 0.8
+    wide, high = 0.009 + 0.036 * back, 0.013 + 0.032 * back
+    drop = 0.030 * back**2
+    centre = edge.points + (0.75 * wide)[:, None] * edge.out + (0.55 * high - drop)[:, None] * edge.up
+    angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    crease = 1 + 0.06 * ndimage.gaussian_filter1d(rng.normal(0, 3, len(wide)), 4, mode="wrap")
+    # Flat where it lies on the back, with an edge that hangs a little over.
+    across, along = np.cos(angle), np.sin(angle)
+    squash = np.where(along < 0, 0.75, 1.0)
+    points = (
+        centre[None]
+        + (across[:, None] * wide * crease)[..., None] * edge.out
+        + ((along * squash)[:, None] * high)[..., None] * edge.up
+    )
+    first, last = points[:, :1].mean(0, keepdims=True), points[:, -1:].mean(0, keepdims=True)
+    ends = [np.broadcast_to(p, (len(angle), 1, 3)) for p in (first, last)]
+    return grid_patch(np.concatenate([ends[0], points, ends[1]], 1), close_rows=True)

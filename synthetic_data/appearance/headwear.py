@@ -1,0 +1,235 @@
+"""Caps, hats, turbans and scarves: shells around the skull, and what of the hair they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from backend.body_model.base import BodyModel
+from synthetic_data.appearance.atlas import smoothstep
+from synthetic_data.appearance.patterns import cloth_tile
+from synthetic_data.appearance.pieces import Piece, grid_patch, join, thicken, tube
+from synthetic_data.identity import AccessorySpec, GarmentSpec
+from synthetic_data.surface import Patch, unit
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Covered = Callable[[np.ndarray], np.ndarray]
+"""How much (0 to 1) of the hair at template points (N, 3) is under the hat."""
+
+_CENTRE = np.array([0.0, 0.012, 0.035])
+"""Middle of the skull in the head frame, metres."""
+_SECTORS = 96
+
+
+def make_headwear(
+    model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: AccessorySpec
+) -> tuple[list[Piece], Covered]:
+    """The pieces of a hat and what it covers. Raises KeyError for an unknown kind."""
+    skull = _Skull(model, vertices)
+    make = {
+        "cap": _cap,
+        "beanie": _beanie,
+        "brimmed hat": _brimmed,
+        "turban": _turban,
+        "headscarf": _headscarf,
+        "headband": _headband,
+    }[spec.headwear]
+    rng = np.random.default_rng([spec.seed, 20])
+    pieces = make(skull, spec, rng)
+    rim = _RIMS[spec.headwear]
+
+    def covered(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        azimuth, elevation = _angles(points - _CENTRE)
+        low = rim(azimuth)
+        inside = smoothstep(low - 0.02, low + 0.05, elevation)
+        return inside * smoothstep(0.62, 0.5, elevation) if spec.headwear == "headband" else inside
+
+    return pieces, covered
+
+
+def _angles(offset: Float[np.ndarray, "*n 3"]) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuth (0 in front, positive to the character's left) and elevation of directions, radians."""
+    x, y, z = np.moveaxis(offset, -1, 0)
+    return np.arctan2(x, -y), np.arctan2(z, np.hypot(x, y))
+
+
+def _rim(front: float, side: float, back: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Elevation of a hat's lower edge around the head, radians."""
+
+    def low(azimuth: np.ndarray) -> np.ndarray:
+        knots = np.array([0, np.pi / 2, np.pi])
+        c, s = np.cos(azimuth), np.sin(azimuth) ** 2
+        return s * side + (1 - s) * np.where(c > 0, front, back) + 0 * knots[0]
+
+    return low
+
+
+_RIMS = {
+    "cap": _rim(0.36, 0.20, -0.10),
+    "beanie": _rim(0.34, 0.05, -0.28),
+    "brimmed hat": _rim(0.36, 0.24, 0.02),
+    "turban": _rim(0.42, 0.10, -0.30),
+    "headscarf": _rim(0.50, -0.6, -0.9),
+    "headband": _rim(0.36, 0.22, -0.05),
+}
+
+
+class _Skull:
+    """Distance from the middle of the head to the skin in any direction, smoothed; ears and face hair do not count."""
+
+    def __init__(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> None:
+        used = np.unique(model.topology.faces[model.topology.parts["skin"]])
+        regions = model.topology.regions
+        used = used[(regions["ears"][used] < 0.2) & (regions["mouth_interior"][used] < 0.1)]
+        offset = vertices[used] - _CENTRE
+        self._radius = np.linalg.norm(offset, axis=1)
+        self._tree = KDTree(offset / self._radius[:, None])
+
+    def radius(self, direction: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+        """Metres to the skin along unit vectors."""
+        flat = direction.reshape(-1, 3)
+        distance, nearest = self._tree.query(flat, k=12)
+        weight = np.exp(-((distance / 0.12) ** 2)) + 1e-9
+        found = (self._radius[nearest] * weight).sum(1) / weight.sum(1)
+        return found.reshape(direction.shape[:-1])
+
+    def shell(self, low: np.ndarray, high: float, lift, rows: int = 40, azimuth: np.ndarray | None = None):
+        """Points (rows, sectors, 3) from the elevations `low` up to `high`, lifted by `lift(azimuth, t)` metres."""
+        turn = np.arange(_SECTORS) / _SECTORS * 2 * np.pi if azimuth is None else azimuth
+        t = np.linspace(0, 1, rows)[:, None]
+        elevation = low[None] + t * (high - low[None])
+        turn = np.broadcast_to(turn, elevation.shape)
+        direction = np.stack(
+            [np.sin(turn) * np.cos(elevation), -np.cos(turn) * np.cos(elevation), np.sin(elevation)], -1
+        )
+        reach = self.radius(direction) + lift(turn, np.broadcast_to(t, elevation.shape))
+        return _CENTRE + direction * reach[..., None]
+
+
+def _cloth(spec: AccessorySpec, pattern: str = "plain") -> tuple[np.ndarray, float]:
+    second = tuple(float(0.4 * c + 0.35) for c in spec.headwear_colour)
+    return cloth_tile(
+        GarmentSpec("hat", spec.headwear_colour, (second[0], second[1], second[2]), pattern, 0.5, 0.5, 0.5, spec.seed),
+        pattern,
+    )
+
+
+def _sewn(name: str, patch: Patch, spec: AccessorySpec, pattern: str = "plain", shade: float = 1.0) -> Piece:
+    texture, side = _cloth(spec, pattern)
+    patch = Patch(patch.vertices, patch.faces, patch.corner_uvs / side, patch.attributes)
+    return Piece(name, patch, "headwear", "cloth", (shade, shade, shade), texture)
+
+
+def _turn() -> np.ndarray:
+    return np.arange(_SECTORS) / _SECTORS * 2 * np.pi
+
+
+def _dome(skull: _Skull, low: np.ndarray, lift, thickness: float = 0.003) -> Patch:
+    """A closed crown from the lower edge to the top."""
+    points = skull.shell(low, np.pi / 2, lift)
+    return thicken(grid_patch(points[:, ::-1], close_columns=True), thickness)
+
+
+def _cap(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
+    low = _RIMS["cap"](_turn())
+    panels = lambda a, t: 0.010 + 0.010 * np.sin(np.pi * t) - 0.0012 * (np.cos(6 * a) > 0.985) * (t > 0.08)  # noqa: E731
+    crown = _dome(skull, low, panels)
+    # The visor starts at the rim in front and bows down at its sides.
+    turn = np.linspace(-1.05, 1.05, 41)
+    root = skull.shell(_RIMS["cap"](turn) + 0.02, np.pi / 2, lambda a, t: 0.010 + 0 * t, rows=2, azimuth=turn)[0]
+    reach = 0.068 * np.clip(np.cos(turn / 1.05 * np.pi / 2), 0, 1) ** 0.55
+    t = np.linspace(0, 1, 12)[:, None]
+    forward = np.stack([0.35 * np.sin(turn), -np.ones_like(turn), -0.20 - 0.0 * turn], 1)
+    visor = root[None] + (t * reach)[..., None] * forward - (0.010 * t**2)[..., None] * [0, 0, 1.0]
+    visor[..., 2] -= 0.014 * (turn / 1.05) ** 2 * t
+    button = tube(_top(skull, 0.0095) + np.array([[0, 0, 0], [0, 0, 0.003], [0, 0, 0.004]]), np.array([6, 6, 4]) * 1e-3)
+    return [
+        _sewn("cap", crown, spec),
+        _sewn("visor", thicken(grid_patch(visor), 0.003), spec, shade=0.85),
+        _sewn("button", button, spec, shade=0.85),
+    ]
+
+
+def _top(skull: _Skull, lift: float) -> Float[np.ndarray, "3"]:
+    up = np.array([0, 0, 1.0])
+    return _CENTRE + up * (skull.radius(up[None])[0] + lift)
+
+
+def _beanie(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
+    low = _RIMS["beanie"](_turn())
+    slack = float(rng.uniform(0.004, 0.022))
+    ribs = lambda a, t: 0.008 + slack * np.sin(np.pi * t * 0.5) ** 3 + 0.0006 * np.sin(48 * a)  # noqa: E731
+    crown = _dome(skull, low, ribs)
+    band = skull.shell(low - 0.02, np.pi / 2, lambda a, t: 0.0125 + 0.0007 * np.sin(48 * a), rows=60)[:17]
+    band[0] += 0.004 * unit(_CENTRE - band[0])
+    cuff = thicken(grid_patch(band[:, ::-1], close_columns=True), 0.005)
+    return [_sewn("beanie", crown, spec), _sewn("cuff", cuff, spec, shade=0.9)]
+
+
+def _brimmed(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
+    low = _RIMS["brimmed hat"](_turn())
+    pinch = lambda a, t: 0.009 + 0.018 * smoothstep(0.1, 0.6, t) - 0.014 * smoothstep(0.75, 1.0, t) * np.ones_like(a)  # noqa: E731
+    crown = _dome(skull, low, pinch)
+    root = skull.shell(low, np.pi / 2, lambda a, t: 0.010 + 0 * t, rows=2)[0]
+    out = root - _CENTRE
+    out = unit(out * [1, 1, 0])
+    width = float(rng.uniform(0.045, 0.075))
+    t = np.linspace(0, 1, 14)[:, None, None]
+    wave = (0.5 * np.abs(out[:, 0]) ** 2)[None, :, None] * t**2 * 0.03
+    brim = root[None] + t * width * out + (wave - 0.012 * t) * [0, 0, 1.0]
+    ribbon = skull.shell(low + 0.01, np.pi / 2, lambda a, t: 0.0125 + 0.012 * t, rows=40)[:9]
+    return [
+        _sewn("hat", crown, spec),
+        _sewn("brim", thicken(grid_patch(brim, close_columns=True), 0.0025), spec),
+        _sewn("ribbon", thicken(grid_patch(ribbon[:, ::-1], close_columns=True), 0.001), spec, shade=0.35),
+    ]
+
+
+def _turban(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
+    low = _RIMS["turban"](_turn())
+
+    def wraps(a: np.ndarray, t: np.ndarray) -> np.ndarray:
+        # Layers cross in front and slant to both sides.
+        slant = t * 7 + 1.3 * np.abs(np.sin(a / 2)) - 0.6 * np.cos(a)
+        fold = np.abs(((slant % 1) - 0.5) * 2) ** 1.5
+        return 0.012 + 0.026 * np.sin(np.pi * np.clip(t * 0.85, 0, 1)) + 0.005 * (1 - fold) * smoothstep(0, 0.1, t)
+
+    points = skull.shell(low, np.pi / 2, wraps, rows=90)
+    return [_sewn("turban", thicken(grid_patch(points[:, ::-1], close_columns=True), 0.003), spec)]
+
+
+def _headscarf(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
+    """A scarf around head and throat that leaves the face free, with a roll of cloth around the neck."""
+    around = _turn()
+    # Angles from the direction of the face; 0 of `around` points up.
+    opening = np.interp(np.cos(around), [-1, -0.4, 0.3, 1], [0.90, 0.98, 1.04, 0.72])
+    t = np.linspace(0, 1, 56)[:, None]
+    angle = opening[None] + t * (3.0 - opening[None])
+    side, up = np.sin(around) * np.sin(angle), np.cos(around) * np.sin(angle)
+    direction = np.stack([side, -np.cos(angle), up], -1)
+    fold = 0.003 * np.sin(6 * around + 9 * t) * smoothstep(0.1, 0.5, t)
+    reach = np.minimum(skull.radius(direction), 0.128) + 0.008 + 0.010 * smoothstep(0.0, 0.3, t) + fold
+    reach[:3] -= np.array([[0.007], [0.003], [0.001]])
+    points = _CENTRE + direction * reach[..., None]
+    neck = np.array([0, 0.020, -0.108])
+    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    ring = neck + np.stack([0.078 * np.sin(turn), -0.088 * np.cos(turn), 0.018 * np.cos(turn)], 1)
+    wound = [tube(ring, 0.020 + 0.003 * np.sin(5 * turn), sides=14, closed=True)]
+    wound.append(tube(ring * [1.12, 1.08, 1] - [0, 0, 0.022], 0.018 + 0.003 * np.cos(4 * turn), sides=14, closed=True))
+    return [
+        _sewn("scarf", thicken(grid_patch(points[:, ::-1], close_columns=True), 0.002), spec),
+        _sewn("wound", join(wound), spec),
+    ]
+
+
+def _headband(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
+    low = _RIMS["headband"](_turn())
+    height = float(rng.uniform(0.22, 0.34))
+    points = skull.shell(low, np.pi / 2, lambda a, t: 0.0075 + 0 * t, rows=60)
+    band = points[: max(int(60 * height / 1.3), 6)]
+    return [_sewn("headband", thicken(grid_patch(band[:, ::-1], close_columns=True), 0.003), spec)]
