@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import smoothstep
 from synthetic_data.appearance.hair_masks import beard_mask
 from synthetic_data.appearance.hair_shape import children, gathered, locks
 from synthetic_data.appearance.hair_skin import Head
-from synthetic_data.appearance.strands import Strands, sample_roots, thinned
+from synthetic_data.appearance.strands import Roots, Strands, sample_roots, thinned
 from synthetic_data.identity import BeardSpec, HairSpec
 from synthetic_data.surface import unit
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-_COUNT = {"moustache": 3200, "goatee": 5500, "van dyke": 4200, "chinstrap": 5500, "sideburns": 3600}
+_COUNT = {"moustache": 3200, "goatee": 5500, "van dyke": 4200, "chinstrap": 8000, "sideburns": 5000}
 _GUIDES = 450
 
 
@@ -28,19 +31,17 @@ def grow_beard(
     """Facial hair of a posed head in metres, or None for a shaven face; its curl follows the head's hair."""
     if beard.style == "none" or beard.length <= 0:
         return None
-    lips, mouth = model.topology.regions["lips"], model.topology.regions["mouth_interior"]
-    bare = model.template[(lips > 0.4) | (mouth > 0.4)]
-    low, high = bare.min(0) - 0.002, bare.max(0) + 0.002
-    middle, half = (low + high) / 2, (high - low) / 2
+    bare = _bare(model)
 
     def mask(points: np.ndarray) -> np.ndarray:
-        # Nothing grows on the lips, an ellipse on the template.
-        inside = ((points - middle)[:, [0, 2]] / half[[0, 2]]) ** 2
-        return beard_mask(points, beard) * smoothstep(0.85, 1.15, inside.sum(1))
+        grows = beard_mask(points, beard)
+        candidates = grows > 0
+        grows[candidates] *= 1 - bare(points[candidates])
+        return grows
 
     rng = np.random.default_rng([beard.seed, 6])
     points_each = 4 if beard.length < 0.012 else 9 if beard.length < 0.04 else 14
-    radius = np.linspace(1, 0.35, points_each) * (8e-5 if beard.length < 0.012 else 9.5e-5)
+    radius = np.linspace(1, 0.35, points_each) * (1.05e-4 if beard.length < 0.012 else 9.5e-5)
     full = int(_COUNT.get(beard.style, 11000) * (0.35 + 0.65 * beard.density))
     count, radius = thinned(full, radius, detail)
     roots = sample_roots(model, vertices, mask, count, rng)
@@ -66,13 +67,31 @@ def grow_beard(
     return Strands(points + size * (wobble - inwards * outwards) * along, radius)
 
 
+@functools.lru_cache(maxsize=2)
+def _bare(model: BodyModel) -> Callable[[np.ndarray], np.ndarray]:
+    """Weight of the lips and the inside of the mouth at template points on the skin: nothing grows there."""
+    regions = model.topology.regions
+    skin = np.unique(model.topology.faces[model.topology.parts["skin"]])
+    values = np.maximum(regions["lips"], regions["mouth_interior"])[skin]
+    tree = KDTree(model.template[skin])
+
+    def weight(points: np.ndarray) -> np.ndarray:
+        distance, nearest = tree.query(points, k=3)
+        share = 1 / (distance + 1e-4)
+        return smoothstep(0.25, 0.6, (values[nearest] * share).sum(1) / share.sum(1))
+
+    return weight
+
+
 def _features(template: np.ndarray) -> Float[np.ndarray, "n 4"]:
     """The moustache grows apart from the rest, and its halves apart from each other."""
     lip = (template[:, 2] > -0.047) & (np.abs(template[:, 0]) < 0.034)
     return np.concatenate([template, (0.05 * lip + 0.02 * np.sign(template[:, 0]) * lip)[:, None]], 1)
 
 
-def _guides(head: Head, roots, beard: BeardSpec, steps: int, rng: np.random.Generator) -> Float[np.ndarray, "G K 3"]:
+def _guides(
+    head: Head, roots: Roots, beard: BeardSpec, steps: int, rng: np.random.Generator
+) -> Float[np.ndarray, "G K 3"]:
     x, y, z = roots.template.T
     lip = (z > -0.047) & (np.abs(x) < 0.034)
     chin = smoothstep(0.045, 0.015, np.abs(x)) * smoothstep(-0.03, -0.07, y)
@@ -96,7 +115,7 @@ def _guides(head: Head, roots, beard: BeardSpec, steps: int, rng: np.random.Gene
     step = (length / (steps - 1))[:, None]
     points = np.empty((len(x), steps, 3))
     points[:, 0] = roots.positions - 0.0008 * roots.normals
-    together = np.stack([-0.5 * np.sign(x) * np.clip(np.abs(x) / 0.03, 0, 1), 0 * x, 0 * x], 1) * (beard.length > 0.04)
+    together = np.stack([-0.3 * np.sign(x) * np.clip(np.abs(x) / 0.03, 0, 1), 0 * x, 0 * x], 1) * (beard.length > 0.04)
     for k in range(1, steps):
         gravity = np.where(lip, 0.2, 0.28)[:, None] * min(1.0, beard.length / 0.02)
         heading = unit(heading + gravity * (down + together))

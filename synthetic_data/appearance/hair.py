@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import smoothstep
 from synthetic_data.appearance.hair_families import FAMILIES, HANGING, Family, cut_height, fringe_chance, strand_length
 from synthetic_data.appearance.hair_fields import around_face, comb, towards_neck
-from synthetic_data.appearance.hair_masks import head_angles, hairline_elevation, scalp_mask
+from synthetic_data.appearance.hair_masks import hairline_elevation, head_angles, scalp_mask
 from synthetic_data.appearance.hair_shape import children, frizzed, gathered, locks, roped, shortened, waved
 from synthetic_data.appearance.hair_skin import Head
 from synthetic_data.appearance.hair_tied import grow_tied

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 TOP = 0.135
 """Height of the top of the skull on the template, metres."""
+LOWEST = -0.235
+"""No hair reaches farther down than this, metres: the picture ends there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ FAMILIES = {
     "layered": dataclasses.replace(_HANGING, points=26, lift=(0.004, 0.016), locks=420, clump=0.65),
     "wavy": dataclasses.replace(
         _HANGING, count=17000, points=40, lift=(0.007, 0.016), locks=260, clump=0.75,
-        wave=((0.006, 0.085), (0.009, 0.05)), coherence=0.95,
+        wave=((0.008, 0.085), (0.012, 0.055)), coherence=0.95,
     ),
     "curly": dataclasses.replace(
         _HANGING, count=14000, points=56, lift=(0.010, 0.022), gravity=0.5, locks=260, clump=0.88, stray=0.05,
@@ -77,7 +79,9 @@ FAMILIES = {
         "radial", 17000, 24, 1.15e-4, (0.0, 0.0), 0.0, 0.0, 1.0, locks=2200, clump=0.4, stray=0.0,
         wave=((0.0022, 0.018), (0.0032, 0.010)), coherence=0.5,
     ),
-    "locs": dataclasses.replace(_HANGING, comb="locs", count=15000, points=26, lift=(0.007, 0.014), gravity=0.6, locks=180, stray=0.0),
+    "locs": dataclasses.replace(
+        _HANGING, comb="locs", count=15000, points=26, lift=(0.007, 0.014), gravity=0.6, locks=180, stray=0.0
+    ),
     "braids": Family("tied", 19000, 46, 1.2e-4, locks=520, clump=0.35),
     "ponytail": Family("tied", 21000, 34, 1.2e-4, locks=520, clump=0.45),
     "bun": Family("tied", 20000, 40, 1.2e-4, locks=520, clump=0.35),
@@ -150,15 +154,15 @@ def strand_length(
 def cut_height(
     roots: Float[np.ndarray, "n 3"], hair: HairSpec, fringe: np.ndarray, rng: np.random.Generator
 ) -> Float[np.ndarray, " n"]:
-    """Template height at which scissors end a strand (-1: nowhere)."""
+    """Template height at which scissors end a strand."""
     x, y, _ = roots.T
     azimuth, _ = head_angles(roots)
     ragged = rng.normal(0, 0.003, len(x))
-    height = np.full(len(x), -1.0)
+    height = np.full(len(x), LOWEST)
     if hair.family == "bowl":
         height = np.interp(azimuth, [0, 40, 62, 95, 180], [0.056, 0.054, 0.020, 0.012, -0.006]) + (0.115 - hair.length)
     elif hair.family == "slick":
-        height = np.where(azimuth > 100, -0.047, -1.0)
+        height = np.where(azimuth > 100, -0.047, LOWEST)
     elif hair.family in ("bob", "fringe bob", "lob", "long"):
         # The longest strands go over the skull first, which takes some 50 mm more than straight down.
         slant = 0.02 * (hair.curl - 0.5) * np.clip(y / 0.08, -1, 1)  # longer in front or behind

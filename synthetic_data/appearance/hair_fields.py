@@ -45,7 +45,12 @@ def comb(
     elif kind == "over":
         # Combed across from the parting, a little backwards; the narrow side straight down.
         closed = smoothstep(0.08, 0.045, y)
-        way = side * _ACROSS * (0.35 + 0.9 * top) * closed + away * (1 - closed) + backwards * (0.25 + 0.55 * top) + 1.1 * down
+        way = (
+            side * _ACROSS * (0.35 + 0.9 * top) * closed
+            + away * (1 - closed)
+            + backwards * (0.25 + 0.55 * top)
+            + 1.1 * down
+        )
     elif kind in ("back", "quiff", "swept"):
         # Behind the ears hair falls straight down, or both sides would meet in a point at the nape.
         behind = smoothstep(0.015, 0.06, y) * (1 - top)

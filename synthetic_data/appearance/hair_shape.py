@@ -26,8 +26,10 @@ def children(
     weight *= distance < distance[:, :1] + 0.02
     weight /= weight.sum(1, keepdims=True)
     shapes = (guides - guides[:, :1]).reshape(len(guides), -1)
-    found = sum(weight[:, k : k + 1] * shapes[nearest[:, k]] for k in range(3))
-    return roots[:, None] + np.asarray(found).reshape(len(roots), *guides.shape[1:])
+    found = np.zeros((len(roots), shapes.shape[1]))
+    for k in range(3):
+        found += weight[:, k : k + 1] * shapes[nearest[:, k]]
+    return roots[:, None] + found.reshape(len(roots), *guides.shape[1:])
 
 
 def shortened(points: Float[np.ndarray, "N K 3"], share: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N K 3"]:
@@ -48,9 +50,13 @@ def locks(features: Float[np.ndarray, "N f"], count: int, rng: np.random.Generat
 
 
 def gathered(
-    points: Float[np.ndarray, "N K 3"], lock: Int[np.ndarray, " N"], strength: float, growth: float, rng: np.random.Generator
+    points: Float[np.ndarray, "N K 3"],
+    lock: Int[np.ndarray, " N"],
+    strength: float,
+    growth: float,
+    rng: np.random.Generator,
 ) -> Float[np.ndarray, "N K 3"]:
-    """Strands drawn towards the leader of their lock, along their length as its power `growth`; some locks hold better."""
+    """Strands drawn towards the leader of their lock, along their length as its power `growth`."""
     along = np.linspace(0, 1, points.shape[1])[None, :, None]
     hold = rng.uniform(0.55, 1.15, len(points))[lock] * rng.uniform(0.5, 1.0, len(points))
     # Stubble forms no locks.
@@ -104,7 +110,7 @@ def waved(
     size = radius * np.clip(rng.uniform(0.75, 1.25, count)[lock] + own[0], 0.3, 1.6)
     # Waves run on from lock to lock, helices each for themselves.
     azimuth = np.arctan2(points[:, 0, 0], -points[:, 0, 1])
-    together = 0.3 * np.sin(3 * azimuth + 6 * rng.random()) + points[:, 0, 2] / wavelength
+    together = 0.3 * np.sin(3 * azimuth + 6 * rng.random()) - points[:, 0, 2] / wavelength
     phase = (1 - 0.8 * flat) * rng.random(count)[lock] + own[1] + (flat > 0) * together[lock]
     sense = np.where((rng.random(count) < 0.5) & (flat == 0), -1.0, 1.0)[lock]
     # A turn needs five points.

@@ -81,7 +81,10 @@ class Head:
         return Contact(height, normal, self._template[nearest])
 
     def pushed(
-        self, points: Float[np.ndarray, "n 3"], clearance: Float[np.ndarray, " n"], most: Float[np.ndarray, " n"] | None = None
+        self,
+        points: Float[np.ndarray, "n 3"],
+        clearance: Float[np.ndarray, " n"],
+        most: Float[np.ndarray, " n"] | None = None,
     ) -> tuple[Float[np.ndarray, "n 3"], Contact]:
         """Points moved to at least `clearance` metres above the skin, and at most `most` where given."""
         contact = self.contact(points)
@@ -106,7 +109,9 @@ class Head:
         """Radius of the skull by elevation (rows, -90 to 90 degrees) and azimuth (columns, a full turn)."""
         offset = self.to_template(self._points[chosen]) - MIDDLE
         radius = np.linalg.norm(offset, axis=1)
-        elevation, azimuth = np.meshgrid(np.linspace(-0.5, 0.5, 32) * np.pi, np.linspace(-1, 1, 65) * np.pi, indexing="ij")
+        elevation, azimuth = np.meshgrid(
+            np.linspace(-0.5, 0.5, 32) * np.pi, np.linspace(-1, 1, 65) * np.pi, indexing="ij"
+        )
         level = np.cos(elevation)
         ways = np.stack([level * np.sin(azimuth), -level * np.cos(azimuth), np.sin(elevation)], -1)
         distance, nearest = KDTree(unit(offset)).query(ways, k=4)

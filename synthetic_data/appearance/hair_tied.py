@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from synthetic_data.appearance.atlas import smoothstep
-from synthetic_data.appearance.hair_families import Family
+from synthetic_data.appearance.hair_families import LOWEST, Family
 from synthetic_data.appearance.hair_masks import hairline_elevation, head_angles
 from synthetic_data.appearance.hair_shape import frizzed, locks, shortened
 from synthetic_data.appearance.hair_skin import MIDDLE, Head
@@ -84,6 +84,9 @@ def grow_tied(
     points[short] = shortened(points[short], rng.uniform(0.03, 0.14, int(short.sum())))
     if covered is not None:
         hidden = covered(head.to_template(middles[tie])) > 0.5
+        if hair.family == "bun":
+            # A bun that headwear touches is hidden under it.
+            hidden |= covered(head.to_template(tail.reshape(-1, 3))).mean() > 0.1
         points[hidden, on_skull:] = points[hidden, on_skull - 1 : on_skull]
     return frizzed(points, 0.25 * hair.frizz, 0.004, rng) if hair.family == "ponytail" else points
 
@@ -153,7 +156,7 @@ def _hanging(
     points = np.empty((steps, 3))
     points[0] = middle
     heading = unit(out * [1, 1, 0.6] + [swing, 0, 0.15])
-    step = length / (steps - 1)
+    step = min(length, middle[2] - LOWEST) / (steps - 1)
     for k in range(1, steps):
         heading = unit(heading + np.array([0.15 * swing, 0, -1.0]) * min(0.15 + 0.05 * k, 0.45))
         room = min(clearance, 0.01 + 0.4 * step * k)
@@ -175,7 +178,13 @@ def _along(curve: Float[np.ndarray, "S 3"], at: Float[np.ndarray, "*n"]) -> tupl
 
 
 def _tail(
-    head: Head, middle: np.ndarray, out: np.ndarray, entry: np.ndarray, hair: HairSpec, steps: int, rng: np.random.Generator
+    head: Head,
+    middle: np.ndarray,
+    out: np.ndarray,
+    entry: np.ndarray,
+    hair: HairSpec,
+    steps: int,
+    rng: np.random.Generator,
 ) -> Float[np.ndarray, "N S 3"]:
     """A tail that swells after the tie and thins to a tip, straight or wavy."""
     count = len(entry)
@@ -216,7 +225,13 @@ def _bun(
 
 
 def _plait(
-    head: Head, middle: np.ndarray, out: np.ndarray, entry: np.ndarray, hair: HairSpec, steps: int, rng: np.random.Generator
+    head: Head,
+    middle: np.ndarray,
+    out: np.ndarray,
+    entry: np.ndarray,
+    hair: HairSpec,
+    steps: int,
+    rng: np.random.Generator,
 ) -> Float[np.ndarray, "N S 3"]:
     """Three bundles that cross over each other, held by a band near the end."""
     count = len(entry)
@@ -227,7 +242,9 @@ def _plait(
     bundle = np.floor((entry[:, :1] / (2 * np.pi) % 1) * 3)
     turn = 2 * np.pi * (0.8 * hair.length / 0.052 * t + bundle / 3)
     band = 0.86
-    slim = (1 - 0.3 * t) * np.where(t < band, smoothstep(0.0, 0.06, t) * (1 - 0.65 * smoothstep(band - 0.04, band, t)), 0.0)
+    slim = (1 - 0.3 * t) * np.where(
+        t < band, smoothstep(0.0, 0.06, t) * (1 - 0.65 * smoothstep(band - 0.04, band, t)), 0.0
+    )
     x, y = width * np.sin(turn) * slim, 0.55 * width * np.sin(2 * turn) * slim
     loose = np.where(t < band, (1 - 0.3 * t) * (1 - 0.5 * smoothstep(band - 0.04, band, t)), 0.35 + 3.0 * (t - band))
     theta, radius = 2 * np.pi * rng.random((count, 1)), 0.7 * width * np.sqrt(rng.random((count, 1))) * loose
