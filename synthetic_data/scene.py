@@ -12,6 +12,7 @@ from backend.body_model.base import BodyModel
 from synthetic_data import materials
 from synthetic_data.appearance.accessories import make_accessories
 from synthetic_data.appearance.atlas import FACE_WINDOW, window_weight
+from synthetic_data.appearance.beard import grow_beard
 from synthetic_data.appearance.eyes import make_eyeball
 from synthetic_data.appearance.garment import hidden_skin, make_garment
 from synthetic_data.appearance.hair import grow_hair
@@ -115,9 +116,8 @@ def _add_skin(spec: IdentitySpec, model: BodyModel, vertices: Float[np.ndarray, 
     triangles = topology.parts["skin"][~hidden_skin(model, spec.garment)]
     attributes = {"template": model.template, "in_face": np.repeat(window_weight(model)[:, None], 3, 1)}
     patch = extract(vertices, topology.faces[triangles], topology.uvs[topology.uv_faces[triangles]], attributes)
-    weights = dict(zip((p.name for p in model.expression_parameters), spec.expression, strict=True))
-    face = paint_skin(spec.skin, spec.hair, weights, model, preset.face_size, FACE_WINDOW)
-    body = paint_skin(spec.skin, spec.hair, weights, model, preset.body_size)
+    face = paint_skin(spec, model, preset.face_size, FACE_WINDOW)
+    body = paint_skin(spec, model, preset.body_size)
     maps = {name: add_image(name, pixels) for name, pixels in (("face", face.colour), ("body", body.colour))}
     maps["relief"] = add_image("relief", np.repeat(face.height[..., None], 4, -1))
     material = materials.skin(maps, spec.skin.roughness, scattering=preset.scattering)
@@ -137,8 +137,6 @@ def _add_eyes(spec: IdentitySpec, model: BodyModel, vertices: Float[np.ndarray, 
 def _add_hair(
     spec: IdentitySpec, model: BodyModel, vertices: Float[np.ndarray, "V 3"], covered: Any, preset: Preset
 ) -> None:
-    from synthetic_data.appearance.beard import grow_beard
-
     hair, detail = spec.hair, preset.hair_detail
     beard = dataclasses.replace(hair, melanin=hair.melanin * (1 - 0.6 * spec.beard.greyer), dye=0.0)
     brows = dataclasses.replace(hair, melanin=max(hair.melanin, 0.3), dye=0.0)

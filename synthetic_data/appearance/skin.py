@@ -9,7 +9,9 @@ import numpy as np
 
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import WHOLE, Atlas, ValueNoise, Window, skin_atlas, smoothstep
-from synthetic_data.identity import HairSpec, SkinSpec
+from synthetic_data.appearance.hair_masks import beard_mask, brow_mask, scalp_mask
+from synthetic_data.appearance.wrinkles import cells, furrows, pores
+from synthetic_data.identity import HairSpec, IdentitySpec, SkinSpec
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -28,67 +30,120 @@ class SkinMap:
     height: Float[np.ndarray, "S S"]
 
 
-def paint_skin(
-    skin: SkinSpec,
-    hair: HairSpec,
-    expression: dict[str, float],
-    model: BodyModel,
-    size: int = 512,
-    window: Window = WHOLE,
-) -> SkinMap:
-    """The skin in a window of the body model's texture layout."""
+def paint_skin(spec: IdentitySpec, model: BodyModel, size: int = 512, window: Window = WHOLE) -> SkinMap:
+    """The skin in a window of the body model's texture layout. The whole layout is too coarse for pores and lines."""
+    skin, hair = spec.skin, spec.hair
     atlas = skin_atlas(model, size, window)
-    p = atlas.positions
+    expression = dict(zip((p.name for p in model.expression_parameters), spec.expression, strict=True))
     noise = ValueNoise(skin.noise_seed)
-    broad, middle, fine = noise(p, 40, 4), noise(p, 160, 3), noise(p, 900, 2)
-    lips, mouth = atlas.regions["lips"], atlas.regions["mouth_interior"]
+    p = atlas.positions
+    lips, mouth = _lips(atlas), atlas.regions["mouth_interior"]
+    detailed = window != WHOLE
+    depth = furrows(atlas, skin, expression) if detailed else np.zeros(p.shape[:2])
+    height = pores(atlas, skin) * (1 - lips) - depth if detailed else depth
 
+    broad, middle, fine = noise(p, 40, 3), noise(p, 160, 2), noise(p, 900, 2)
     melanin = skin.melanin * (1 + 0.3 * (broad - 0.5) + 0.2 * (middle - 0.5)) + 0.05 * (fine - 0.5)
     haemoglobin = skin.haemoglobin * (1 + 0.5 * (broad - 0.5) + 0.35 * (middle - 0.5))
-    cheeks = _blob(p, (0.042, -0.070, -0.012), 0.022) + _blob(p, (0.0, -0.117, -0.016), 0.013)
-    haemoglobin += skin.blush * (0.6 + 0.8 * middle) * (cheeks + _blob(p, (0.08, 0.005, 0.0), 0.025))
-    below_eyes = _blob(p, (0.030, -0.085, 0.008), 0.013)
-    melanin, haemoglobin = melanin + 0.15 * below_eyes, haemoglobin + 0.2 * below_eyes
-    spots = smoothstep(0.66, 0.74, 0.5 * noise(p, 420, 1) + 0.5 * noise(p, 700, 1))
-    melanin += 0.8 * skin.freckles * spots * np.clip(_blob(p, (0.03, -0.09, -0.01), 0.04), 0, 1)
-
-    melanin = melanin * (1 - 0.2 * lips) + 0.12 * lips
-    haemoglobin += lips * skin.lip_redness * (0.8 + 0.5 * middle)
-    melanin, haemoglobin = melanin + 0.35 * mouth * (1 - lips), haemoglobin + 1.3 * mouth * (1 - lips)
-    melanin += _lid_margin(atlas) * 0.35
+    haemoglobin += _blood(p, skin, middle)
+    melanin += _shadows(p, skin) + 0.55 * depth + _spots(p, skin, noise, model, spec)
+    haemoglobin += 0.35 * depth
+    # The mouth hides from light: a dark, wet red that grows darker towards the throat.
+    throat = mouth * (1 - lips)
+    back = smoothstep(-0.085, -0.05, p[..., 1])
+    melanin, haemoglobin = melanin + (0.25 + 1.4 * back) * throat, haemoglobin + (1.2 + 0.9 * back) * throat
+    melanin += _lid_margin(atlas) * 0.30
+    melanin = melanin * (1 - 0.15 * lips) + (0.10 + 0.10 * skin.melanin) * lips
+    haemoglobin += lips * (0.30 + 0.75 * skin.lip_redness) * (0.85 + 0.3 * middle)
+    if detailed:
+        # Lips are ribbed from rim to rim.
+        height = height - 0.07 * lips * np.abs(noise(p * [1, 0.2, 0.2], 800, 1) - 0.5)
 
     pigment = 0.25 + 0.75 * hair.melanin
-    melanin += 0.4 * brow_mask(p, hair) * pigment
-    if hair.family != "bald":
-        melanin += atlas.regions["scalp"] * pigment * (0.9 if hair.family == "buzz" else 0.7)
-    melanin += skin.stubble * beard_mask(p) * (1 - lips) * (0.25 + 0.4 * hair.melanin) * (0.6 + 0.8 * fine)
+    melanin += 0.4 * brow_mask(p, hair) * pigment * hair.brow_density
+    melanin += _scalp(p, hair, atlas) * pigment * (0.9 if hair.family == "buzz" else 0.6)
+    shaven = beard_mask(p) * (1 - lips) * (p[..., 1] < 0.03)
+    stubble = (
+        np.clip(fine * 1.5 - 0.25, 0, 1) * (0.45 + 0.55 * cells(p, 1100.0, skin.noise_seed + 3)) if detailed else 0.35
+    )
+    melanin += skin.stubble * shaven * (0.25 + 0.5 * hair.melanin) * stubble
+    if spec.beard.style != "none":
+        melanin += 0.35 * beard_mask(p, spec.beard) * (1 - lips) * pigment * spec.beard.density
 
     absorbed = np.clip(melanin, 0.03, 4)[..., None] * _MELANIN
     absorbed = absorbed + np.clip(haemoglobin, 0.03, 2.5)[..., None] * _HAEMOGLOBIN
-    colour = np.concatenate([_BASE * np.exp(-absorbed), np.clip(lips + mouth, 0, 1)[..., None]], -1)
-    return SkinMap(colour.astype(np.float32), np.zeros((size, size), np.float32))
+    colour = _make_up(_BASE * np.exp(-absorbed), p, skin, lips, atlas)
+    wet = np.clip(0.8 * lips * (1 + 0.5 * skin.makeup) + mouth, 0, 1)[..., None]
+    return SkinMap(np.concatenate([colour, wet], -1).astype(np.float32), height.astype(np.float32))
 
 
-def brow_mask(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.ndarray, "*n"]:
-    """Where brow hair grows, 0 to 1: a band over the brow ridge that thins and falls towards the temple."""
-    x, y, z = np.moveaxis(template, -1, 0)
-    inner, outer = 0.0115, 0.0520
-    along = np.clip((np.abs(x) - inner) / (outer - inner), 0, 1)
-    middle = np.interp(along, [0, 0.3, 0.62, 0.85, 1], [0.0425, 0.0462, 0.0500, 0.0475, 0.0420])
-    middle = middle + hair.brow_arch * np.interp(along, [0, 0.3, 0.65, 1], [0, 0.0003, 0.0016, 0])
-    height = hair.brow_thickness * np.interp(along, [0, 0.12, 0.5, 0.8, 1], [0.0030, 0.0040, 0.0036, 0.0023, 0.0008])
-    band = smoothstep(1.15, 0.55, np.abs(z - middle) / height)
-    ends = smoothstep(inner - 0.003, inner + 0.004, np.abs(x)) * smoothstep(outer + 0.002, outer - 0.002, np.abs(x))
-    return band * ends * (y < -0.04)
+def _lips(atlas: Atlas) -> Float[np.ndarray, "S S"]:
+    """The red of the lips with a soft border; the body model's mask is one triangle sharp."""
+    return smoothstep(0.15, 0.95, atlas.regions["lips"]) * smoothstep(0.0285, 0.0225, np.abs(atlas.positions[..., 0]))
 
 
-def beard_mask(template: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
-    """Where a beard grows, 0 to 1: jaw, chin and upper lip (the lips themselves not excluded)."""
-    x, y, z = np.moveaxis(template, -1, 0)
-    angle = np.degrees(np.arctan2(np.abs(x), -y))
-    top = np.interp(angle, [0, 14, 30, 45, 60, 70, 80], [-0.024, -0.024, -0.032, -0.027, -0.014, 0.003, 0.014])
-    bottom = np.interp(y, [-0.10, -0.07, -0.04, -0.01, 0.015], [-0.100, -0.104, -0.106, -0.085, -0.030])
-    return smoothstep(-0.004, 0.004, top - z) * smoothstep(-0.006, 0.006, z - bottom) * smoothstep(88, 80, angle)
+def _blood(p: Float[np.ndarray, "S S 3"], skin: SkinSpec, middle: Float[np.ndarray, "S S"]) -> np.ndarray:
+    """Blush on cheeks, nose, chin and ears."""
+    cheeks = _blob(p, (0.042, -0.070, -0.012), 0.024) + 0.9 * _blob(p, (0.0, -0.117, -0.016), 0.013)
+    ears = 0.8 * _blob(p, (0.08, 0.005, 0.0), 0.025) + 0.3 * _blob(p, (0.0, -0.10, -0.092), 0.018)
+    return 0.85 * skin.blush * (0.6 + 0.8 * middle) * (cheeks + ears) + 0.22 * _blob(p, (0.030, -0.085, 0.006), 0.011)
+
+
+def _shadows(p: Float[np.ndarray, "S S 3"], skin: SkinSpec) -> np.ndarray:
+    """Darker under the eyes, the more so with age, and in the corner between eye and nose."""
+    below = _blob(p, (0.026, -0.087, 0.006), 0.012)
+    return (0.06 + 0.14 * skin.wrinkles + 0.05 * skin.melanin) * below + 0.10 * _blob(p, (0.0155, -0.088, 0.019), 0.006)
+
+
+def _spots(
+    p: Float[np.ndarray, "S S 3"], skin: SkinSpec, noise: ValueNoise, model: BodyModel, spec: IdentitySpec
+) -> np.ndarray:
+    """Freckles, age spots and moles, as added melanin."""
+    total = np.zeros(p.shape[:2])
+    if skin.freckles > 0:
+        spots = smoothstep(0.55, 0.9, cells(p, 330.0, skin.noise_seed + 5)) * smoothstep(0.35, 0.6, noise(p, 110, 2))
+        total += 0.55 * skin.freckles * spots * np.clip(1.3 * _blob(p, (0.028, -0.088, -0.008), 0.04), 0, 1)
+    if skin.wrinkles > 0.4:
+        patches = smoothstep(0.62, 0.72, noise(p, 130, 2))
+        total += 0.30 * (skin.wrinkles - 0.4) * patches
+    rng = np.random.default_rng([skin.noise_seed, 6])
+    used = np.unique(model.topology.faces[model.topology.parts["skin"]])
+    fit = used[(model.topology.regions["face"][used] > 0.5) & (model.topology.regions["lips"][used] < 0.01)]
+    fit = np.concatenate([fit, used[(model.template[used, 2] < -0.1)]])
+    places = model.template[rng.choice(fit, 6)] if len(fit) else np.zeros((0, 3))
+    for place in places[: int(round(6 * skin.moles))]:
+        radius = float(rng.uniform(0.0008, 0.0020))
+        total += rng.uniform(0.5, 1.2) * np.exp(-((((p - place) ** 2).sum(-1) / radius**2) ** 2))
+    return total
+
+
+def _scalp(p: Float[np.ndarray, "S S 3"], hair: HairSpec, atlas: Atlas) -> np.ndarray:
+    """Roots that shine through; shaven heads keep a shadow of them."""
+    if hair.family == "bald":
+        return 0.12 * scalp_mask(p, dataclasses.replace(hair, family="buzz")) * (1 - atlas.regions["ears"])
+    return scalp_mask(p, hair) * (1 - atlas.regions["ears"])
+
+
+def _make_up(
+    colour: Float[np.ndarray, "S S 3"], p: Float[np.ndarray, "S S 3"], skin: SkinSpec, lips: np.ndarray, atlas: Atlas
+) -> Float[np.ndarray, "S S 3"]:
+    """Lipstick, eye shadow and a line along the lids."""
+    if skin.makeup <= 0:
+        return colour
+    paint = np.array(skin.makeup_colour)
+    x, z = np.abs(p[..., 0]), p[..., 2]
+    above = smoothstep(0.020, 0.0235, z) * smoothstep(0.040, 0.030, z) * smoothstep(0.055, 0.045, x)
+    shadow = above * smoothstep(0.012, 0.020, x) * (p[..., 1] < -0.06)
+    rim = smoothstep(0.3, 0.9, _lid_margin(atlas)) * (z > 0.018)
+    for mask, tone, amount in (
+        (lips, paint, 0.55 * skin.makeup),
+        (shadow, 0.5 * paint + 0.5 * np.array([0.10, 0.06, 0.05]), 0.40 * skin.makeup),
+        (rim, np.array([0.02, 0.015, 0.015]), 0.8 * skin.makeup),
+    ):
+        share = (mask * amount)[..., None]
+        # Thin paint darkens what is beneath; thick paint covers it.
+        colour = colour * (1 - share) + share * (0.75 * tone + 0.5 * tone * colour)
+    return colour
 
 
 def _lid_margin(atlas: Atlas) -> Float[np.ndarray, "S S"]:
