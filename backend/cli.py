@@ -147,6 +147,13 @@ def _parser() -> argparse.ArgumentParser:
     rig.add_argument("mesh", type=_path, metavar="MESH", help="the head to rig, in the avatar's place and size")
     rig.add_argument("--like", type=_path, required=True, metavar="AVATAR_DIR", help="avatar whose rig it takes over")
     rig.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the rigged head")
+
+    # Its options are understood elsewhere: here nothing begins one.
+    dataset = commands.add_parser(
+        "dataset", help="render a training set of synthetic heads", add_help=False, prefix_chars="\0"
+    )
+    dataset.set_defaults(run=_dataset)
+    dataset.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -194,6 +201,12 @@ def _rig(options: argparse.Namespace) -> None:
     from backend import pipeline
 
     _report(options.out, lambda progress: pipeline.rig(options.mesh, options.like, options.out, progress))
+
+
+def _dataset(options: argparse.Namespace) -> None:
+    from synthetic_data import cli
+
+    cli.main(options.arguments)
 
 
 def _example_portrait() -> str:

@@ -31,7 +31,7 @@ class DatasetConfig:
         portraits: further pictures as people hold a camera, rendered with the preset ``portrait``.
         takes: expressions per identity; each has all views and portraits.
         passes: pictures of each view, a part of `PASSES`.
-        samples: of the renderer per pixel.
+        samples, portrait_samples: of the renderer per pixel, in views and in portraits.
         identities_per_shard: a shard is a fixed range of indices.
         distributions_digest: `Distributions.digest` of the rules that people are drawn from.
         schema_version: of `IdentitySpec`.
@@ -50,7 +50,8 @@ class DatasetConfig:
     portraits: int = 2
     takes: int = 1
     passes: tuple[str, ...] = ("rgba", "depth", "segmentation")
-    samples: int = 16
+    samples: int = 8
+    portrait_samples: int = 24
     identities_per_shard: int = 64
     distributions_digest: str = dataclasses.field(default_factory=lambda: default_distributions().digest)
     schema_version: int = SCHEMA_VERSION
@@ -70,6 +71,7 @@ class DatasetConfig:
             ("portraits", 0, 1000),
             ("takes", 1, 1000),
             ("samples", 1, 4096),
+            ("portrait_samples", 1, 4096),
             ("identities_per_shard", 1, 10_000),
         ):
             value = getattr(self, field)

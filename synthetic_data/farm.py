@@ -174,6 +174,7 @@ class _Worker:
 def _work(connection: Connection, config: DatasetConfig, folder: Path, renderer: Renderer, workers: Workers) -> None:
     """What a worker process does: shards, until nobody listens any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the farm, which ends its workers
+    _silence()
     if hasattr(os, "nice"):
         os.nice(workers.nice)
     _limit_torch(workers.threads)
@@ -204,6 +205,15 @@ def _work(connection: Connection, config: DatasetConfig, folder: Path, renderer:
             connection.send(Ended.by(problem))
             return
         connection.send(_DONE)
+
+
+def _silence() -> None:
+    """Drop what Blender prints, unless `MAQUETTE_DEBUG` asks for it."""
+    if os.environ.get("MAQUETTE_DEBUG") != "1":
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
 
 
 def _limit_torch(threads: int) -> None:

@@ -47,10 +47,13 @@ def estimate(config: DatasetConfig, identities: int, workers: Workers) -> Estima
     """From the table above; measured on one core of a server of 2023, right within a factor of two."""
     pixels = config.size**2
     cost = 0.0
-    for preset, count in ((config.preset, config.views), ("portrait", config.portraits)):
+    for preset, count, samples in (
+        (config.preset, config.views, config.samples),
+        ("portrait", config.portraits, config.portrait_samples),
+    ):
         base, sample = _VIEW[preset]
         if count:
-            cost += _SETUP[preset] + count * (base + sample * config.samples) * (0.08 + 0.92 * pixels / 256**2)
+            cost += _SETUP[preset] + count * (base + sample * samples) * (0.08 + 0.92 * pixels / 256**2)
     size = _LABELS + (config.views + config.portraits) * pixels * sum(_BYTES[name] for name in config.passes)
     return _scaled(config, identities, workers, config.takes * cost, config.takes * size, probed=False)
 

@@ -170,8 +170,11 @@ def render_record(config: DatasetConfig, index: int, model: BodyModel, *, thread
         points.append(landmark_points(model, vertices, _irises(spec, model, vertices)))
         normals = _normals_at(points[-1], model, vertices)
         planned = planned_views(config, index, take)
-        for preset in dict.fromkeys([config.preset, "portrait"]):
-            group = [v for v in planned if ("portrait" if v.kind == "portrait" else config.preset) == preset]
+        for kind, preset, samples in (
+            ("view", config.preset, config.samples),
+            ("portrait", "portrait", config.portrait_samples),
+        ):
+            group = [view for view in planned if view.kind == kind]
             if not group:
                 continue
             clock = time.monotonic()
@@ -180,7 +183,7 @@ def render_record(config: DatasetConfig, index: int, model: BodyModel, *, thread
                 [view.camera for view in group],
                 model=model,
                 preset=preset,
-                samples=config.samples,
+                samples=samples,
                 passes=config.passes,
                 threads=threads,
             )

@@ -1,0 +1,134 @@
+"""Pictures of a set for people: a contact sheet, and a page to browse identities, views, passes and attributes."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthetic_data.archive import write_whole
+from synthetic_data.reader import DataSet, Person
+from synthetic_data.record import View
+
+GROUND = (0.93, 0.93, 0.92)
+_CLASS_COLOURS = np.array(
+    [
+        (240, 240, 238), (224, 172, 140), (70, 130, 180), (250, 250, 210), (214, 92, 110), (110, 70, 40), (60, 40, 25),
+        (20, 20, 20), (90, 140, 100), (150, 100, 60), (150, 60, 170), (220, 140, 30), (235, 200, 60),
+    ],
+    np.uint8,
+)  # fmt: skip
+
+
+def write_preview(folder: Path, out: Path, *, first: int | None = None, count: int = 64) -> list[Path]:
+    """Write ``contact.png``, ``index.html`` and one picture per identity and pass.
+
+    Args:
+        folder: of the set; it need not be finished.
+        out: where the pictures go.
+        first: index of the first identity, that of the set by default.
+        count: consecutive identities; none is picked.
+    """
+    data = DataSet.open(folder, partial=True)
+    start = data.config.first if first is None else first
+    people = [Person.read(entry) for entry in data.entries() if start <= entry.index < start + count]
+    if not people:
+        raise ValueError(f"{folder} holds no identities from {start} on")
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "contact.png", _png(contact_sheet(people)))
+    listed = []
+    for person in people:
+        files = {}
+        for kind in data.config.passes:
+            files[kind] = f"{person.entry.index:07d}-{kind}.jpg"
+            write_whole(out / files[kind], _jpeg(np.concatenate([shown(person, v, kind) for v in person.views], 1)))
+        listed.append(_described(person, files))
+    write_whole(out / "index.html", _page(data.config.name, listed).encode())
+    return [out / "contact.png", out / "index.html"]
+
+
+def contact_sheet(people: Sequence[Person], columns: int | None = None) -> np.ndarray:
+    """Every person from three sides, (H, W, 3) uint8, in rows that read from left to right."""
+    strips = [np.concatenate([shown(p, view, "rgba") for view in three_views(p.views)], 1) for p in people]
+    columns = columns or max(1, min(len(strips), round((len(strips) / 3 * 16 / 9) ** 0.5)))
+    blank = np.full_like(strips[0], 255)
+    strips += [blank] * (-len(strips) % columns)
+    rows = [np.concatenate(strips[i : i + columns], 1) for i in range(0, len(strips), columns)]
+    return np.concatenate(rows)
+
+
+def three_views(views: Sequence[View]) -> list[View]:
+    """The views nearest to straight ahead, half turned, and from behind, all different where there are three."""
+    chosen: list[View] = []
+    for azimuth in (0, 50, 150):
+        turn = np.radians(azimuth)
+        wanted = np.array([np.sin(turn), -np.cos(turn), 0.1])
+        rest = [view for view in views if view not in chosen] or list(views)
+        first_take = [view for view in rest if view.take == 0 and view.kind == "view"] or rest
+        chosen.append(max(first_take, key=lambda view, wanted=wanted: float(_side(view) @ wanted)))
+    return chosen
+
+
+def _side(view: View) -> np.ndarray:
+    """Direction to the camera, mirrored to the character's left."""
+    direction = view.camera.centre / np.linalg.norm(view.camera.centre)
+    return np.array([abs(direction[0]), direction[1], direction[2]])
+
+
+def shown(person: Person, view: View, kind: str) -> np.ndarray:
+    """A pass as colours, (H, W, 3) uint8."""
+    values = person.picture(view, kind)
+    if kind == "rgba":
+        alpha = values[..., 3:]
+        colours = values[..., :3] * alpha + np.array(GROUND) * (1 - alpha)
+    elif kind == "depth":
+        there = values > 0
+        low, high = (values[there].min(), values[there].max()) if there.any() else (0, 1)
+        colours = np.repeat(np.where(there, 1 - 0.9 * (values - low) / max(high - low, 1e-6), 0)[..., None], 3, -1)
+    elif kind == "segmentation":
+        return _CLASS_COLOURS[values % len(_CLASS_COLOURS)]
+    elif kind == "normal":
+        colours = np.where((values != 0).any(-1, keepdims=True), values / 2 + 0.5, 0)
+    else:
+        known = np.nan_to_num(values)
+        colours = np.concatenate([known, np.zeros_like(known[..., :1])], -1)
+    return np.rint(255 * np.clip(colours, 0, 1)).astype(np.uint8)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    from synthetic_data.png import encode_png
+
+    return encode_png(pixels, level=9)
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+def _described(person: Person, files: dict[str, str]) -> dict[str, Any]:
+    takes = person.data["takes"]
+    return {
+        "index": person.entry.index,
+        "files": files,
+        "captions": [take["caption"] for take in takes],
+        "attributes": takes[0]["attributes"],
+        "views": [view.name for view in person.views],
+        "size": person.views[0].camera.width,
+    }
+
+
+def _page(name: str, people: Sequence[dict[str, Any]]) -> str:
+    """The whole page; it opens from the disk, without a server."""
+    # "</" must not end the script.
+    content = json.dumps(people, sort_keys=True).replace("</", "<\\/")
+    template = Path(__file__).with_name("preview.html").read_text(encoding="utf-8")
+    return template.replace("@NAME@", html.escape(name)).replace("@PEOPLE@", content)
