@@ -20,7 +20,7 @@ def children(
     features: Float[np.ndarray, "N f"],
 ) -> Float[np.ndarray, "N K 3"]:
     """A strand for every root, shaped like the three guides that are nearest in feature space."""
-    distance, nearest = KDTree(guide_features).query(features, k=3)
+    distance, nearest = (np.asarray(v) for v in KDTree(guide_features).query(features, k=3))
     weight = 1 / (distance + 0.0008) ** 1.5
     # A neighbour far away in feature space grows beyond the parting, or in another part of the haircut.
     weight *= distance < distance[:, :1] + 0.02
