@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import bpy
+import numpy as np
 
 from synthetic_data.identity import Colour, HairSpec
 
@@ -143,16 +143,28 @@ def hair(spec: HairSpec, *, natural: bool) -> Any:
     return nodes.finish(nodes.add("ShaderNodeBsdfHairPrincipled", {"parametrization": "MELANIN"}, inputs))
 
 
+_HAIR = np.array(
+    [
+        (0.0, 0.62, 0.60, 0.56),
+        (0.15, 0.52, 0.40, 0.25),
+        (0.35, 0.27, 0.165, 0.085),
+        (0.6, 0.095, 0.052, 0.028),
+        (0.8, 0.034, 0.020, 0.013),
+        (1.0, 0.008, 0.007, 0.006),
+    ]
+)
+"""Pigment, and the linear RGB that a head of such hair has: white, blond, brown, dark brown, black."""
+_GINGER = np.array([1.35, 0.72, 0.42])
+
+
 def hair_colour(spec: HairSpec) -> Colour:
-    """Linear RGB of a head of hair, as Cycles' melanin gives it (eumelanin and pheomelanin absorb, light scatters)."""
-    amount = -math.log(max(1 - spec.melanin, 1e-4))
-    eumelanin, pheomelanin = amount * (1 - spec.redness), amount * spec.redness
-    colour = []
-    for k, (dark, red) in enumerate(zip((0.506, 0.841, 1.653), (0.343, 0.733, 1.924), strict=True)):
-        absorbed = eumelanin * dark + pheomelanin * red
-        natural = 0.75 * math.exp(-1.15 * math.sqrt(absorbed) - 0.35 * absorbed)
-        colour.append(natural + spec.dye * (0.8 * spec.dye_colour[k] - natural))
-    return (colour[0], colour[1], colour[2])
+    """Linear RGB of a head of hair under even light."""
+    natural = np.array([np.interp(spec.melanin, _HAIR[:, 0], _HAIR[:, k]) for k in (1, 2, 3)])
+    # Red pigment shows most in hair that is neither white nor black.
+    share = spec.redness * np.clip(4 * spec.melanin * (1 - spec.melanin), 0, 1)
+    colour = natural * (1 + share * (_GINGER - 1))
+    colour = colour + spec.dye * (0.8 * np.array(spec.dye_colour) - colour)
+    return (float(colour[0]), float(colour[1]), float(colour[2]))
 
 
 def world(image: Any) -> Any:

@@ -64,7 +64,7 @@ class Preset:
 
 
 PRESETS = {
-    "fit": Preset(0.5, 512, 256, scattering=False, natural_hair=False, even_light=True),
+    "fit": Preset(0.5, 384, 192, scattering=False, natural_hair=False, even_light=True),
     "portrait": Preset(1.0, 1024, 512, scattering=True, natural_hair=True, even_light=False),
     "show": Preset(1.0, 2048, 512, scattering=True, natural_hair=True, even_light=False),
 }
@@ -165,7 +165,7 @@ def add_mesh(
 ) -> Any:
     """A smooth-shaded mesh object with one material, point attributes and a segmentation class.
 
-    `window` adds a second UV layer "window" in which this part (left, bottom, right, top) of the first fills the square.
+    `window` adds a second UV layer, "window": this part (left, bottom, right, top) of the first fills the square.
     """
     mesh = bpy.data.meshes.new(name)
     count = len(patch.faces)

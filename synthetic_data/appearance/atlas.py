@@ -58,6 +58,7 @@ def skin_atlas(model: BodyModel, size: int, window: Window = WHOLE) -> Atlas:
         canvas[y[inside], x[inside]] = weights @ corner_values
     _, nearest = ndimage.distance_transform_edt(np.isnan(canvas[..., 0]), return_indices=True)  # pyright: ignore
     canvas = canvas[tuple(nearest)]
+    canvas = canvas.astype(np.float32)
     return Atlas(canvas[..., :3], {name: canvas[..., 3 + i] for i, name in enumerate(names)})
 
 
@@ -83,10 +84,14 @@ class ValueNoise:
         self, points: Float[np.ndarray, "*n 3"], frequency: float, octaves: int = 3
     ) -> Float[np.ndarray, "*n"]:
         """`frequency` in cycles per metre of the first octave; each further one has half the weight."""
-        total, weight, amplitude = np.zeros(points.shape[:-1]), 0.0, 1.0
+        total, weight, amplitude = np.zeros(points.shape[:-1], np.float32), 0.0, 1.0
         for octave in range(octaves):
-            coordinates = np.moveaxis(points * (frequency * 2**octave) + 11.7 * octave, -1, 0) % 32
-            total += amplitude * ndimage.map_coordinates(self._grid, coordinates, order=1, mode="grid-wrap")
+            coordinates = (
+                np.moveaxis(points * np.float32(frequency * 2**octave) + np.float32(11.7 * octave), -1, 0) % 32
+            )
+            total += amplitude * ndimage.map_coordinates(
+                self._grid, coordinates, order=1, mode="grid-wrap", output=np.float32
+            )
             weight, amplitude = weight + amplitude, amplitude / 2
         return total / weight
 

@@ -42,7 +42,7 @@ def paint_skin(spec: IdentitySpec, model: BodyModel, size: int = 512, window: Wi
     depth = furrows(atlas, skin, expression) if detailed else np.zeros(p.shape[:2])
     height = pores(atlas, skin) * (1 - lips) - depth if detailed else depth
 
-    broad, middle, fine = noise(p, 40, 3), noise(p, 160, 2), noise(p, 900, 2)
+    broad, middle, fine = noise(p, 40, 2), noise(p, 160, 1), noise(p, 900, 1)
     melanin = skin.melanin * (1 + 0.3 * (broad - 0.5) + 0.2 * (middle - 0.5)) + 0.05 * (fine - 0.5)
     haemoglobin = skin.haemoglobin * (1 + 0.5 * (broad - 0.5) + 0.35 * (middle - 0.5))
     haemoglobin += _blood(p, skin, middle)
@@ -105,13 +105,13 @@ def _spots(
         total += 0.55 * skin.freckles * spots * np.clip(1.3 * _blob(p, (0.028, -0.088, -0.008), 0.04), 0, 1)
     if skin.wrinkles > 0.4:
         patches = smoothstep(0.62, 0.72, noise(p, 130, 2))
-        total += 0.30 * (skin.wrinkles - 0.4) * patches
+        total += 0.10 * (skin.wrinkles - 0.4) * patches
     rng = np.random.default_rng([skin.noise_seed, 6])
     used = np.unique(model.topology.faces[model.topology.parts["skin"]])
     fit = used[(model.topology.regions["face"][used] > 0.5) & (model.topology.regions["lips"][used] < 0.01)]
     fit = np.concatenate([fit, used[(model.template[used, 2] < -0.1)]])
     places = model.template[rng.choice(fit, 6)] if len(fit) else np.zeros((0, 3))
-    for place in places[: int(round(6 * skin.moles))]:
+    for place in places[: round(6 * skin.moles)]:
         radius = float(rng.uniform(0.0008, 0.0020))
         total += rng.uniform(0.5, 1.2) * np.exp(-((((p - place) ** 2).sum(-1) / radius**2) ** 2))
     return total

@@ -29,7 +29,7 @@ class Line:
     expressions: tuple[tuple[str, float], ...] = ()
 
 
-_BROW_UP = (("browInnerUp", 0.26), ("browOuterUp", 0.16))
+_BROW_UP = (("browInnerUp", 0.17), ("browOuterUp", 0.11))
 _SMILE = (("mouthSmile", 0.28), ("cheekSquint", 0.10), ("noseSneer", 0.14), ("mouthUpperUp", 0.08))
 _SQUINT = (("mouthSmile", 0.10), ("cheekSquint", 0.18), ("eyeSquint", 0.20), ("eyeBlink", 0.04))
 _FROWN = (("browDown", 0.32), ("noseSneer", 0.08))
@@ -78,7 +78,7 @@ def furrows(atlas: Atlas, skin: SkinSpec, expression: dict[str, float]) -> Float
     p = atlas.positions
     noise = ValueNoise(skin.noise_seed)
     # Nobody's lines are as regular as the table; a slow wobble bends them.
-    wobble = (noise(p, 45, 2) - 0.5) * 0.006
+    wobble = (noise(p, 45, 1) - 0.5) * 0.006
     vary = 0.6 + 0.8 * noise(p + 1.0, 60, 1)
     x, z = p[..., 0], p[..., 2] + wobble
     front = smoothstep(0.0, -0.03, p[..., 1]) * (1 - np.clip(3 * atlas.regions["lips"], 0, 1))
@@ -97,9 +97,10 @@ def furrows(atlas: Atlas, skin: SkinSpec, expression: dict[str, float]) -> Float
                 if path[0, 0] == 0:
                     near &= sign * x >= 0
                 distance, along = _to_path(sign * x[near], z[near], path)
-                ends = np.clip(np.minimum(along, 1 - along if path[0, 0] else 1 - along) / 0.18, 0, 1)
-                if path[0, 0] == 0:
-                    ends = np.clip((1 - along) / 0.25, 0, 1)
+                # Lines fade out at their ends; those that start in the middle go on there.
+                ends = np.clip((1 - along) / 0.25, 0, 1)
+                if path[0, 0] > 0:
+                    ends = np.minimum(ends, np.clip(along / 0.18, 0, 1))
                 profile = np.exp(-((distance / line.half_width) ** 2)) + 0.35 * np.exp(
                     -((distance / (3 * line.half_width)) ** 2)
                 )
@@ -107,7 +108,7 @@ def furrows(atlas: Atlas, skin: SkinSpec, expression: dict[str, float]) -> Float
     neck = sum(np.exp(-(((p[..., 2] + wobble * 1.5 - level - 0.25 * p[..., 1]) / 0.0014) ** 2)) for level in _NECK)
     total = total * front + 0.22 * skin.wrinkles * neck * vary * (p[..., 1] < 0.02) * (p[..., 2] < -0.09)
     # Between the deep lines old skin is crossed by fine ones around eyes and mouth.
-    crossed = np.abs(noise(p * [1, 1, 2.2], 330, 2) - 0.5)
+    crossed = np.abs(noise(p * np.float32([1, 1, 2.2]), 330, 1) - 0.5)
     fine = smoothstep(0.06, 0.0, crossed) * skin.wrinkles**1.5 * 0.05 * front
     return total + fine
 
@@ -138,20 +139,21 @@ def pores(atlas: Atlas, skin: SkinSpec) -> Float[np.ndarray, "S S"]:
     """Small pits between the cells of the skin, deeper on nose and cheeks, and a fine relief; millimetres, about 0."""
     p = atlas.positions
     depth = 0.5 + np.exp(-(((np.abs(p[..., 0]) - 0.012) / 0.03) ** 2) - ((p[..., 2] + 0.012) / 0.03) ** 2)
-    relief = ValueNoise(skin.noise_seed + 1)(p, 480, 3) - 0.5
+    relief = ValueNoise(skin.noise_seed + 1)(p, 600, 2) - 0.5
     return (0.05 * relief - 0.05 * skin.pores * cells(p, 900.0, skin.noise_seed)) * depth
 
 
 def cells(p: Float[np.ndarray, "*n 3"], frequency: float, seed: int) -> Float[np.ndarray, "*n"]:
     """1 at the middle of randomly scattered cells, 0 at their borders; `frequency` is cells per metre."""
-    table = np.random.default_rng(seed).random((16384, 3), np.float32)
-    q = p * frequency
-    corner = np.round(q).astype(np.int64)
-    best = np.full(p.shape[:-1], 9.0)
+    table = np.random.default_rng(seed).random((16384, 3), np.float32) * np.float32(0.7) + np.float32(0.15)
+    q = (p * frequency).astype(np.float32)
+    corner = np.round(q).astype(np.int32)
+    best = np.full(p.shape[:-1], 9.0, np.float32)
     for dx in (-1, 0):
         for dy in (-1, 0):
             for dz in (-1, 0):
-                cell = corner + [dx, dy, dz]
-                key = (cell[..., 0] * 73856093 ^ cell[..., 1] * 19349663 ^ cell[..., 2] * 83492791) & 16383
-                best = np.minimum(best, ((q - cell - 0.15 - 0.7 * table[key]) ** 2).sum(-1))
+                cell = corner + np.int32([dx, dy, dz])
+                key = (cell[..., 0] * 7385 ^ cell[..., 1] * 19349 ^ cell[..., 2] * 8349) & 16383
+                offset = q - cell - table[key]
+                best = np.minimum(best, np.einsum("...k,...k->...", offset, offset))
     return np.clip(1 - best / 0.14, 0, 1)
