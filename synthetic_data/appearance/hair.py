@@ -186,7 +186,7 @@ def _lifted(template: np.ndarray, hair: HairSpec) -> Float[np.ndarray, " n"]:
 def _turned_ends(points: np.ndarray, along: float, hair: HairSpec) -> Float[np.ndarray, "n 3"]:
     """Ends of a layered cut that turn in or out."""
     outwards = unit(points * [1, 1, 0] - np.array([0, 0.01, 0])) + np.array([0, 0, 0.35])
-    return outwards * (0.7 if hair.curl > 0.4 else -0.5) * max(along - 0.75, 0) * 4
+    return outwards * (0.85 if hair.curl > 0.4 else -0.5) * max(along - 0.75, 0) * 4
 
 
 def _until(heights: Float[np.ndarray, "G K"], limit: Float[np.ndarray, " G"]) -> Float[np.ndarray, " G"]:

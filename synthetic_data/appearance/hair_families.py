@@ -115,7 +115,7 @@ def strand_length(
     elif family == "layered":
         # Steps: strands from higher up end higher up, in three or four tiers.
         tier = np.floor(smoothstep(0.0, 0.13, z) * 3.99) / 3
-        length = hair.length * (1 - 0.34 * tier) * rng.uniform(0.9, 1.0, len(x))
+        length = hair.length * (1 - 0.45 * tier) * rng.uniform(0.9, 1.0, len(x))
     elif family in ("wavy", "curly", "locs"):
         length = hair.length * (1 - 0.15 * top) * vary
     elif family == "afro":

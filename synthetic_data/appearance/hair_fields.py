@@ -80,5 +80,5 @@ def towards_neck(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """Below the ears hair falls in towards the neck, so that it lies on the shoulders instead of standing off."""
     x, y, z = points.T
     low = smoothstep(0.0, -0.07, z) * smoothstep(-0.30, -0.16, z)
-    inwards = np.stack([-np.sign(x) * np.clip(np.abs(x) - 0.058, 0, 0.05), np.clip(0.055 - y, -0.06, 0), 0 * z], 1)
-    return 9 * low[:, None] * inwards
+    inwards = np.stack([-np.sign(x) * np.clip(np.abs(x) - 0.056, 0, 0.10), np.clip(0.055 - y, -0.06, 0), 0 * z], 1)
+    return 13 * low[:, None] * inwards
