@@ -29,7 +29,8 @@ def hidden_skin(model: BodyModel, spec: GarmentSpec) -> Bool[np.ndarray, " S"]:
     depth = cutting.neckline(template, spec)
     if spec.kind in cutting.WITH_SHIRT:
         depth = np.maximum(depth, cutting.undershirt(template, spec))
-    return ((depth > 0.022) & (template[:, 2] < -0.095)).astype(bool)[skin].all(1)
+    # The chin hangs over the throat and is no part of what lies under a collar.
+    return ((depth > 0.022) & (template[:, 2] < -0.115)).astype(bool)[skin].all(1)
 
 
 def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: GarmentSpec) -> list[Piece]:

@@ -1,0 +1,106 @@
+"""Clothes cover the body and leave the neck free; patterns follow the cloth."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.spatial import KDTree
+
+from backend.body_model.anny import load_anny
+from synthetic_data.appearance.cutting import cloth_coordinates, neckline
+from synthetic_data.appearance.garment import clip, hidden_skin, make_garment
+from synthetic_data.appearance.patterns import cloth_tile
+from synthetic_data.appearance.pieces import boundary_edges, plain_patch, thicken
+from synthetic_data.identity import GARMENT_KINDS, PATTERNS, sample_identity
+from synthetic_data.posing import posed_vertices
+
+
+@pytest.fixture(scope="module")
+def person():
+    return sample_identity(load_anny(), 3, 1, expression_gain=0.0)
+
+
+@pytest.fixture(scope="module")
+def vertices(person):
+    return posed_vertices(person, load_anny())
+
+
+@pytest.mark.parametrize("kind", GARMENT_KINDS)
+def test_every_kind_is_made_of_sound_pieces_below_the_face(kind, person, vertices):
+    spec = dataclasses.replace(person.garment, kind=kind)
+    pieces = make_garment(load_anny(), vertices, spec)
+    assert pieces
+    for piece in pieces:
+        assert np.isfinite(piece.patch.vertices).all() and np.isfinite(piece.patch.corner_uvs).all(), piece.name
+        assert piece.patch.faces.max() < len(piece.patch.vertices)
+        assert piece.patch.vertices[:, 2].max() < 0.0, piece.name  # the mouth stays free
+        assert piece.segment == "garment"
+
+
+@pytest.mark.parametrize("kind", GARMENT_KINDS)
+def test_hidden_skin_is_under_cloth(kind, person, vertices):
+    model = load_anny()
+    spec = dataclasses.replace(person.garment, kind=kind)
+    skin = model.topology.faces[model.topology.parts["skin"]]
+    hidden = skin[hidden_skin(model, spec)]
+    assert len(hidden) > 50
+    centres = vertices[hidden].mean(1)
+    centres = centres[(centres[:, 2] > -0.24) & (np.abs(centres[:, 0]) < 0.2)]
+    cloth = np.concatenate([p.patch.vertices for p in make_garment(model, vertices, spec)])
+    assert KDTree(cloth).query(centres)[0].max() < 0.035
+
+
+def test_a_lower_neckline_shows_more_skin(person):
+    model = load_anny()
+    for kind in ("tee", "v-neck", "scoop", "off shoulder"):
+        high, low = (
+            (neckline(model.template, dataclasses.replace(person.garment, kind=kind, neckline=n)) > 0).sum()
+            for n in (0.0, 1.0)
+        )
+        assert low < high, kind
+
+
+def test_stripes_are_level_on_the_breast_and_go_on_over_the_shoulder():
+    breast = np.array([[x, -0.06, -0.2] for x in np.linspace(-0.1, 0.1, 9)])
+    down = cloth_coordinates(breast)[:, 1]
+    assert np.ptp(down) < 0.012
+    lower = cloth_coordinates(breast - [0, 0, 0.02])[:, 1]
+    # The breast slopes, so that a step down is somewhat less along the lines that run over the shoulder.
+    assert ((lower - down > 0.012) & (lower - down < 0.021)).all()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_tile_repeats_without_a_seam_in_its_colours(pattern, person):
+    tile, side = cloth_tile(dataclasses.replace(person.garment, pattern=pattern))
+    assert side > 0.01 and tile[..., :3].min() >= 0 and tile[..., :3].max() <= 1.3
+    if pattern in ("plain", "heather", "print"):
+        inner = np.abs(np.diff(tile[..., :3], axis=0)).mean()
+        seam = np.abs(tile[0, :, :3] - tile[-1, :, :3]).mean()
+        assert seam < 3 * inner + 0.01
+    if pattern not in ("plain", "heather"):
+        plain, _ = cloth_tile(dataclasses.replace(person.garment, pattern="plain"))
+        assert tile[..., :3].std() > 2 * plain[..., :3].std()
+
+
+def test_a_thick_sheet_is_closed():
+    sheet = plain_patch(np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0.0]]), np.array([[0, 1, 2], [0, 2, 3]]))
+    assert len(boundary_edges(sheet.faces)) == 4
+    assert len(boundary_edges(thicken(sheet, 0.1).faces)) == 0
+
+
+def test_clip_cuts_where_the_value_vanishes():
+    grid = np.stack(np.meshgrid(np.arange(5.0), np.arange(5.0), indexing="ij"), -1).reshape(-1, 2)
+    points = np.c_[grid, np.zeros(25)]
+    index = np.arange(16) + np.arange(16) // 4
+    faces = np.concatenate([np.stack([index, index + 5, index + 6], 1), np.stack([index, index + 6, index + 1], 1)])
+    cut = clip(plain_patch(points, faces), points[:, 0] - 1.3)
+    a, b, c = (cut.vertices[cut.faces[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
+    np.testing.assert_allclose(area, 2.7 * 4)
+    np.testing.assert_allclose(cut.vertices[:, 0].min(), 1.3)
+
+
+def test_the_same_garment_twice_is_the_same(person, vertices):
+    one, two = (make_garment(load_anny(), vertices, person.garment) for _ in range(2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.patch.vertices, b.patch.vertices)
