@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -174,6 +175,7 @@ class _Worker:
 def _work(connection: Connection, config: DatasetConfig, folder: Path, renderer: Renderer, workers: Workers) -> None:
     """What a worker process does: shards, until nobody listens any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the farm, which ends its workers
+    sys.path[:] = plain_path()
     _silence()
     if hasattr(os, "nice"):
         os.nice(workers.nice)
@@ -205,6 +207,11 @@ def _work(connection: Connection, config: DatasetConfig, folder: Path, renderer:
             connection.send(Ended.by(problem))
             return
         connection.send(_DONE)
+
+
+def plain_path() -> list[str]:
+    """`sys.path` without what a loaded Blender adds: it would hide the module ``bpy`` itself from a new process."""
+    return [entry for entry in sys.path if not re.search(r"[\\/]bpy[\\/][\d.]+[\\/]", entry)]
 
 
 def _silence() -> None:

@@ -13,8 +13,8 @@ world_to_camera     (I, N, 4, 4) float32, OpenCV axes; intrinsics (I, N, 3, 3), 
 portrait            (N,) bool, views that are no part of the rig
 =================== ===============================================================================================
 
-Colours are sRGB before a ground of middle grey, WebP; alpha and classes lossless WebP; depth lossless WebP whose red
-and green are the high and the low byte of millimetres, 0 where there is nothing.
+Colours are straight sRGB that go on beyond the mask, WebP; alpha and classes lossless WebP; depth lossless WebP whose
+red and green are the high and the low byte of millimetres, 0 where there is nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 KINDS = ("rgb", "alpha", "depth", "segmentation")
-GROUND = 0.5
 DEPTH_UNIT = 1e-3
 """Metres per step."""
 
@@ -39,7 +38,7 @@ DEPTH_UNIT = 1e-3
 class PackedHeads(Dataset[dict[str, Any]]):
     """All items of a packed set, held in memory as they were stored, decoded when they are asked for.
 
-    An item: ``rgb`` (N, 3, H, W) in [0, 1] before grey, ``alpha`` (N, 1, H, W), ``depth`` (N, 1, H, W) metres,
+    An item: ``rgb`` (N, 3, H, W) in [0, 1], straight, ``alpha`` (N, 1, H, W), ``depth`` (N, 1, H, W) metres,
     ``segmentation`` (N, 1, H, W) int64 — N views of the rig, or portraits, which have no depth and no classes; the
     cameras of these views; ``points``, ``identity``, ``expression``, ``index``, ``take``, ``caption``, ``attributes``.
     """

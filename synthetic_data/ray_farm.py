@@ -6,7 +6,6 @@ Shard numbers go out and short messages come back; pictures go straight to the f
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from backend.api import ErrorCode
 from backend.errors import MaquetteError
 from synthetic_data.archive import remove_abandoned
 from synthetic_data.config import DatasetConfig
-from synthetic_data.farm import THREAD_VARIABLES, Ended, Workers
+from synthetic_data.farm import THREAD_VARIABLES, Ended, Workers, plain_path
 from synthetic_data.record import render_anny
 from synthetic_data.schedule import Schedule, Task
 from synthetic_data.shards import Progress, Renderer, render_shard
@@ -130,7 +129,7 @@ class _Hand:
 
 def _connect(ray: Any, address: str, workers: Workers) -> None:
     """Join the cluster; the actors see the modules that this process sees, and keep to their threads."""
-    path = os.pathsep.join(entry for entry in sys.path if entry)
+    path = os.pathsep.join(entry for entry in plain_path() if entry)
     environment = {"PYTHONPATH": path, **{name: str(workers.threads) for name in THREAD_VARIABLES}}
     options: dict[str, Any] = {"log_to_driver": False, "runtime_env": {"env_vars": environment}}
     if address == "local":

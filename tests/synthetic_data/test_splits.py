@@ -67,7 +67,15 @@ def test_a_description_survives_json_and_every_field_counts():
     assert len(digests | {config.digest}) == 1 + len(others)
 
 
-NO_DESCRIPTIONS = ("", "{}", "[]", "null", '{"passes": 3}', '{"passes": [], "colour": 1}', '{"passes": [], "size": "1"}')
+NO_DESCRIPTIONS = (
+    "",
+    "{}",
+    "[]",
+    "null",
+    '{"passes": 3}',
+    '{"passes": [], "colour": 1}',
+    '{"passes": [], "size": "1"}',
+)
 
 
 @pytest.mark.parametrize("text", NO_DESCRIPTIONS)
