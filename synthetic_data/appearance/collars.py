@@ -40,6 +40,7 @@ def neck_edge(shell: Patch, field: Float[np.ndarray, " V"], *, gap: float = 0.0,
     """
     template = shell.attributes["template"]
     best: np.ndarray | None = None
+    whole = False
     for loop in boundary_loops(shell.faces):
         # Where the hull itself ends at the throat, its border is the neckline.
         throat = (template[loop, 2] > -0.14) & (np.abs(template[loop, 0]) < 0.09)

@@ -62,9 +62,8 @@ def _rim(front: float, side: float, back: float) -> Callable[[np.ndarray], np.nd
     """Elevation of a hat's lower edge around the head, radians."""
 
     def low(azimuth: np.ndarray) -> np.ndarray:
-        knots = np.array([0, np.pi / 2, np.pi])
-        c, s = np.cos(azimuth), np.sin(azimuth) ** 2
-        return s * side + (1 - s) * np.where(c > 0, front, back) + 0 * knots[0]
+            c, s = np.cos(azimuth), np.sin(azimuth) ** 2
+        return s * side + (1 - s) * np.where(c > 0, front, back) 
 
     return low
 
@@ -213,7 +212,9 @@ def _headscarf(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> 
     side, up = np.sin(around) * np.sin(angle), np.cos(around) * np.sin(angle)
     direction = np.stack([side, -np.cos(angle), up], -1)
     fold = 0.003 * np.sin(6 * around + 9 * t) * smoothstep(0.1, 0.5, t)
-    reach = np.minimum(skull.radius(direction), 0.128 + 0.045 * smoothstep(0.35, 0.0, t)) + 0.008 + 0.010 * smoothstep(0.0, 0.3, t) + fold
+    # The chin reaches farther than the throat, where the cloth is gathered.
+    reach = np.minimum(skull.radius(direction), 0.128 + 0.045 * smoothstep(0.35, 0.0, t))
+    reach = reach + 0.008 + 0.010 * smoothstep(0.0, 0.3, t) + fold
     reach[:3] -= np.array([[0.007], [0.003], [0.001]])
     points = _CENTRE + direction * reach[..., None]
     neck = np.array([0, 0.020, -0.108])

@@ -34,7 +34,7 @@ def cloth_tile(spec: GarmentSpec, pattern: str | None = None) -> tuple[Float[np.
         "stripes": lambda: _soft_box(down, 0.5, (0.1 if spec.fit > 0.5 else 0.25)),
         "checks": lambda: 0.5 * _soft_box(across, 0.5, 0.22) + 0.5 * _soft_box(down, 0.5, 0.22),
         "dots": lambda: _dots(across, down),
-        "heather": lambda: np.clip(0.35 + 0.5 * (_grain(rng) - 0.5) + 0.3 * (ndimage.gaussian_filter(grain, (0.6, 5), mode="wrap") - 0.5) * 4, 0, 1) * 0.5,
+        "heather": lambda: _melange(grain, rng),
         "print": lambda: _emblem(across, down, rng),
     }[pattern]()  # fmt: skip
     colour = first + (second - first) * share[..., None]
@@ -50,6 +50,12 @@ def _grain(rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
     noise = ndimage.gaussian_filter(rng.random((_TILE, _TILE)), 0.8, mode="wrap")
     low, high = noise.min(), noise.max()
     return (noise - low) / (high - low)
+
+
+def _melange(grain: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
+    """Threads of two colours, mixed in short runs."""
+    runs = ndimage.gaussian_filter(grain, (0.6, 5), mode="wrap") - 0.5
+    return 0.5 * np.clip(0.35 + 0.5 * (_grain(rng) - 0.5) + 1.2 * runs, 0, 1)
 
 
 def _soft_box(t: Float[np.ndarray, "h w"], centre: float, half: float) -> Float[np.ndarray, "h w"]:

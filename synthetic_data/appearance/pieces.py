@@ -73,10 +73,7 @@ def tube(
     path: Float[np.ndarray, "n 3"], radius: float | Float[np.ndarray, " n"], *, sides: int = 8, closed: bool = False
 ) -> Patch:
     """A round tube along a path; open ends are closed by caps."""
-    if closed:
-        tangent = unit(np.roll(path, -1, 0) - np.roll(path, 1, 0))
-    else:
-        tangent = unit(np.gradient(path, axis=0))
+    tangent = unit(np.roll(path, -1, 0) - np.roll(path, 1, 0)) if closed else unit(np.gradient(path, axis=0))
     # The side vector is carried along the path, so that the tube does not twist.
     side = np.empty_like(path)
     helper = np.eye(3)[int(np.argmin(np.abs(tangent[0])))]

@@ -108,7 +108,7 @@ def furrows(atlas: Atlas, skin: SkinSpec, expression: dict[str, float]) -> Float
     neck = sum(np.exp(-(((p[..., 2] + wobble * 1.5 - level - 0.25 * p[..., 1]) / 0.0014) ** 2)) for level in _NECK)
     total = total * front + 0.22 * skin.wrinkles * neck * vary * (p[..., 1] < 0.02) * (p[..., 2] < -0.09)
     # Between the deep lines old skin is crossed by fine ones around eyes and mouth.
-    crossed = np.abs(noise(p * np.float32([1, 1, 2.2]), 330, 1) - 0.5)
+    crossed = np.abs(noise(p * np.array([1, 1, 2.2], np.float32), 330, 1) - 0.5)
     fine = smoothstep(0.06, 0.0, crossed) * skin.wrinkles**1.5 * 0.05 * front
     return total + fine
 
@@ -152,7 +152,7 @@ def cells(p: Float[np.ndarray, "*n 3"], frequency: float, seed: int) -> Float[np
     for dx in (-1, 0):
         for dy in (-1, 0):
             for dz in (-1, 0):
-                cell = corner + np.int32([dx, dy, dz])
+                cell = corner + np.array([dx, dy, dz], np.int32)
                 key = (cell[..., 0] * 7385 ^ cell[..., 1] * 19349 ^ cell[..., 2] * 8349) & 16383
                 offset = q - cell - table[key]
                 best = np.minimum(best, np.einsum("...k,...k->...", offset, offset))

