@@ -62,8 +62,8 @@ def _rim(front: float, side: float, back: float) -> Callable[[np.ndarray], np.nd
     """Elevation of a hat's lower edge around the head, radians."""
 
     def low(azimuth: np.ndarray) -> np.ndarray:
-            c, s = np.cos(azimuth), np.sin(azimuth) ** 2
-        return s * side + (1 - s) * np.where(c > 0, front, back) 
+        c, s = np.cos(azimuth), np.sin(azimuth) ** 2
+        return s * side + (1 - s) * np.where(c > 0, front, back)
 
     return low
 
