@@ -144,7 +144,9 @@ def _parser() -> argparse.ArgumentParser:
         "rig", help="give bones, weights and shape keys to an edited or foreign head", allow_abbrev=False
     )
     rig.set_defaults(run=_rig)
-    rig.add_argument("mesh", type=_path, metavar="MESH", help="the head to rig, in the avatar's place and size")
+    rig.add_argument(
+        "mesh", type=_path, metavar="MESH", help="the head to rig: GLB, glTF, OBJ, PLY, STL; any axes, any unit"
+    )
     rig.add_argument("--like", type=_path, required=True, metavar="AVATAR_DIR", help="avatar whose rig it takes over")
     rig.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the rigged head")
 

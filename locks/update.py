@@ -29,7 +29,8 @@ def resolve(name: str, target: Path) -> str:
     """Pins for one platform; those already in `target` are kept where they still satisfy `pyproject.toml`."""
     platform, more = PLATFORMS[name]
     command = [
-        *("uv", "pip", "compile", "pyproject.toml", "--all-extras", "--no-annotate", "--no-header", "--quiet"),
+        *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--all-extras"),
+        *("--no-annotate", "--no-header", "--quiet"),
         *("--python-version", "3.11", "--python-platform", platform, "--only-binary", ":all:"),
         *("--no-emit-package", "maquette", "--output-file", str(target), *more),
     ]

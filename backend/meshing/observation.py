@@ -71,7 +71,8 @@ def observe(portrait: Portrait, fit: BodyFit) -> Observation:
     # Lids and lips are read a little away from the openings, where lashes, teeth and shadow begin.
     openings = np.maximum(np.maximum(soft(right, 0.033 * unit), soft(left, 0.033 * unit)), soft(mouth, 0.02 * unit))
     strands = _strands_on_skin(portrait.image, segmentation.skin, segmentation.hair, landmarks, unit)
-    hair = np.clip(segmentation.hair + strands * segmentation.skin, 0, 1)
+    shine = segmentation.baldness * _shine(portrait.image, segmentation.skin, landmarks, unit)
+    hair = np.clip(segmentation.hair * (1 - shine) + strands * segmentation.skin, 0, 1)
     frames = portrait.glasses * _frames_on_skin(portrait.image, segmentation.skin, landmarks, unit)
     skin = np.clip(segmentation.skin * (1 - strands) * (1 - frames), 0, 1)
     skin = cv2.GaussianBlur(_shrunk(skin, 0.02 * unit), (0, 0), 0.015 * unit) * portrait.inside
@@ -132,6 +133,32 @@ def _strands_on_skin(
     return cv2.GaussianBlur((like_hair * near * above * (1 - features)).astype(np.float32), (0, 0), 0.01 * unit)
 
 
+def _shine(
+    image: Float[np.ndarray, "H W 3"],
+    skin: Float[np.ndarray, "H W"],
+    landmarks: Float[np.ndarray, "478 2"],
+    unit: float,
+) -> Float[np.ndarray, "H W"]:
+    """Pixels in [0, 1] over the brows, between the temples, that are lighter than skin: on a bald head a reflection."""
+    lightness = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2LAB)[..., 0]
+    sure = (skin > 0.95) & face_mask(landmarks, len(skin))
+    across, down = _from_eyes(landmarks, skin.shape)
+    crown = np.clip((-0.5 - down) / 0.1, 0, 1) * np.clip((1.0 - np.abs(across)) / 0.1, 0, 1)
+    usual = float(np.median(lightness[sure])) if sure.any() else 60.0
+    return crown * np.clip((lightness - usual) / 6, 0, 1)
+
+
+def _from_eyes(
+    landmarks: Float[np.ndarray, "478 2"], shape: tuple[int, ...]
+) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
+    """How far each pixel lies across and down the face from the midpoint of the eyes, in pupil distances."""
+    eyes = landmarks[[468, 473]]
+    unit = float(np.linalg.norm(eyes[1] - eyes[0]))
+    along = (eyes[1] - eyes[0]) / unit
+    grid = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in shape[::-1])), -1) - eyes.mean(0)
+    return grid @ along / unit, grid @ np.array([-along[1], along[0]]) / unit
+
+
 def _frames_on_skin(
     image: Float[np.ndarray, "H W 3"],
     skin: Float[np.ndarray, "H W"],
@@ -142,10 +169,7 @@ def _frames_on_skin(
 
     Brows are left alone: what shows of them over or through the glasses belongs to the face.
     """
-    eyes = landmarks[[468, 473]]
-    along = (eyes[1] - eyes[0]) / np.linalg.norm(eyes[1] - eyes[0])
-    grid = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in skin.shape[::-1])), -1) - eyes.mean(0)
-    across, down = grid @ along / unit, grid @ np.array([-along[1], along[0]]) / unit
+    across, down = _from_eyes(landmarks, skin.shape)
     band = np.clip((1.25 - np.abs(across)) / 0.05, 0, 1) * np.clip((down + 0.5) / 0.05, 0, 1)
     band *= np.clip((0.6 - down) / 0.05, 0, 1)
     lab = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2LAB)

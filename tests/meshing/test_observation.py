@@ -155,3 +155,18 @@ def test_the_rims_of_glasses_are_no_skin(portrait, observation, fit):
 def test_behind_dark_lenses_no_eye_is_seen(portrait, fit):
     seen = observe(with_glasses(portrait, 0.03)[0], fit)
     assert max(opening.max() for opening in seen.openings) == 0
+
+
+def test_a_reflection_on_a_bald_head_is_no_hair(portrait, fit):
+    """Where the scalp is bare, what is lighter than the face above the brows is a lamp, unless it is at the sides."""
+    hair = np.zeros((SIZE, SIZE), np.float32)
+    row, column = (portrait.landmarks[FOREHEAD] - [0, 20]).astype(int)[::-1]
+    reflection = np.s_[row - 30 : row + 6, column - 25 : column + 25]
+    hair[reflection] = 1
+    parts = portrait.segmentation.probabilities * (1 - hair[..., None]) + hair[..., None] * [0, 1, 0, 0]
+    image = portrait.image.copy()
+    image[reflection] = 0.97
+    for baldness, least, most in ((1.0, 0.0, 0.1), (0.0, 0.9, 1.0)):
+        segmentation = dataclasses.replace(portrait.segmentation, probabilities=parts, baldness=baldness)
+        seen = observe(dataclasses.replace(portrait, image=image, segmentation=segmentation), fit)
+        assert least <= seen.hair[row - 15 : row - 5, column - 10 : column + 10].mean() <= most
