@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import KDTree
 
 from backend.body_model.base import BodyModel
@@ -44,6 +45,8 @@ def make_headwear(
     rim = _RIMS[spec.headwear]
 
     def covered(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        if spec.headwear == "headscarf":
+            return np.ones(len(points))
         azimuth, elevation = _angles(points - _CENTRE)
         low = rim(azimuth)
         inside = smoothstep(low - 0.02, low + 0.05, elevation)
@@ -208,12 +211,15 @@ def _headscarf(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> 
     # Angles from the direction of the face; 0 of `around` points up.
     opening = np.interp(np.cos(around), [-1, -0.4, 0.3, 1], [0.90, 0.98, 1.04, 0.72])
     t = np.linspace(0, 1, 56)[:, None]
-    angle = opening[None] + t * (3.0 - opening[None])
+    angle = opening[None] + t * (np.pi - 0.002 - opening[None])
     side, up = np.sin(around) * np.sin(angle), np.cos(around) * np.sin(angle)
     direction = np.stack([side, -np.cos(angle), up], -1)
     fold = 0.003 * np.sin(6 * around + 9 * t) * smoothstep(0.1, 0.5, t)
     # The chin reaches farther than the throat, where the cloth is gathered.
-    reach = np.minimum(skull.radius(direction), 0.128 + 0.045 * smoothstep(0.35, 0.0, t))
+    reach = np.minimum(skull.radius(direction), 0.116 + 0.055 * smoothstep(0.3, 0.0, t))
+    # Over the nape the cloth hangs free, and it bridges the hollow between jaw and shoulder.
+    reach = np.maximum(reach, 0.112 * smoothstep(0.25, 0.6, t))
+    reach = ndimage.gaussian_filter(reach, (2.0, 4.0), mode=("nearest", "wrap"))
     reach = reach + 0.008 + 0.010 * smoothstep(0.0, 0.3, t) + fold
     reach[:3] -= np.array([[0.007], [0.003], [0.001]])
     points = _CENTRE + direction * reach[..., None]
