@@ -12,7 +12,7 @@ neutral             (V, 3) the same without expression
 world_to_camera     (4, 4) OpenCV axes; the head frame is the world, so this is the head pose
 intrinsics          (3, 3) pixels
 alpha, depth        (H, W) coverage, and planar depth in metres (0: nothing)
-segmentation        (H, W) classes of `synthetic_data.scene.SEGMENTS`
+segmentation        (H, W) classes of `synthetic_data.person.SEGMENTS`
 =================== ======================================================================================
 """
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import bpy
-import numpy as np
 
-from synthetic_data.identity import Colour, HairSpec
+Colour = tuple[float, float, float]
+"""Linear RGB."""
+
+
+def node_tree(owner: Any) -> Any:
+    """The nodes of a material or world; before Blender 5 they have to be asked for."""
+    if owner.node_tree is None:
+        owner.use_nodes = True
+    return owner.node_tree
 
 
 class Nodes:
@@ -15,7 +22,7 @@ class Nodes:
 
     def __init__(self, name: str) -> None:
         self.material = bpy.data.materials.new(name)
-        self.tree = self.material.node_tree
+        self.tree = node_tree(self.material)
         self.tree.nodes.clear()
 
     def add(self, kind: str, properties: dict[str, Any] | None = None, inputs: dict[Any, Any] | None = None) -> Any:
@@ -49,7 +56,7 @@ class Nodes:
         return self.material
 
 
-def skin(maps: dict[str, Any], roughness: float, *, scattering: bool) -> Any:
+def skin(maps: dict[str, Any], roughness: float, scattering: float) -> Any:
     """Skin with two albedo maps (``"body"``, and ``"face"`` in the UV layer "window") and the relief of the face.
 
     The alpha of the albedo maps says how wet the surface is; the relief is in millimetres.
@@ -79,8 +86,12 @@ def skin(maps: dict[str, Any], roughness: float, *, scattering: bool) -> Any:
         "Normal": bump.outputs[0],
         "IOR": 1.42,
     }
-    if scattering:
-        inputs |= {"Subsurface Weight": 0.8, "Subsurface Radius": (1.0, 0.36, 0.18), "Subsurface Scale": 0.0045}
+    if scattering > 0:
+        inputs |= {
+            "Subsurface Weight": 0.8 * scattering,
+            "Subsurface Radius": (1.0, 0.36, 0.18),
+            "Subsurface Scale": 0.0045,
+        }
     properties = {"subsurface_method": "RANDOM_WALK"}
     return nodes.finish(nodes.add("ShaderNodeBsdfPrincipled", properties, inputs))
 
@@ -127,54 +138,32 @@ def finish(name: str, colour: Colour, *, texture: Any = None, painted: bool = Fa
     return nodes.finish(nodes.add("ShaderNodeBsdfPrincipled", inputs={"Base Color": surface, **inputs}))
 
 
-def hair(spec: HairSpec, *, natural: bool) -> Any:
-    """Hair with natural pigments and dye, or a plain diffuse strand of about the same colour."""
+def hair(colour: Colour, melanin: float, redness: float) -> Any:
+    """Hair with natural pigments behind a tint."""
     nodes = Nodes("hair")
-    if not natural:
-        tinted = nodes.add("ShaderNodeHairInfo").outputs["Random"]
-        colour = hair_colour(spec)
-        vary = nodes.math("MULTIPLY_ADD", tinted, 0.5, 0.75)
-        mixed = nodes.mix(1.0, (*colour, 1.0), vary, "MULTIPLY")
-        return nodes.finish(nodes.add("ShaderNodeBsdfDiffuse", inputs={"Color": mixed}))
-    tint = tuple(1 + spec.dye * (c - 1) for c in spec.dye_colour)
-    pigments = {"Melanin": spec.melanin * (1 - 0.75 * spec.dye), "Melanin Redness": spec.redness}
     surface = {"Roughness": 0.32, "Radial Roughness": 0.45, "Random Roughness": 0.2, "Random Color": 0.3}
-    inputs = {**pigments, "Tint": (*tint, 1.0), **surface}
+    inputs = {"Melanin": melanin, "Melanin Redness": redness, "Tint": (*colour, 1.0), **surface}
     return nodes.finish(nodes.add("ShaderNodeBsdfHairPrincipled", {"parametrization": "MELANIN"}, inputs))
 
 
-_HAIR = np.array(
-    [
-        (0.0, 0.62, 0.60, 0.56),
-        (0.15, 0.52, 0.40, 0.25),
-        (0.35, 0.27, 0.165, 0.085),
-        (0.6, 0.095, 0.052, 0.028),
-        (0.8, 0.034, 0.020, 0.013),
-        (1.0, 0.008, 0.007, 0.006),
-    ]
-)
-"""Pigment, and the linear RGB that a head of such hair has: white, blond, brown, dark brown, black."""
-_GINGER = np.array([1.35, 0.72, 0.42])
-
-
-def hair_colour(spec: HairSpec) -> Colour:
-    """Linear RGB of a head of hair under even light."""
-    natural = np.array([np.interp(spec.melanin, _HAIR[:, 0], _HAIR[:, k]) for k in (1, 2, 3)])
-    # Red pigment shows most in hair that is neither white nor black.
-    share = spec.redness * np.clip(4 * spec.melanin * (1 - spec.melanin), 0, 1)
-    colour = natural * (1 + share * (_GINGER - 1))
-    colour = colour + spec.dye * (0.8 * np.array(spec.dye_colour) - colour)
-    return (float(colour[0]), float(colour[1]), float(colour[2]))
+def plain_hair(colour: Colour) -> Any:
+    """Diffuse strands, each a little lighter or darker: free of the noise that few samples leave in real hair."""
+    nodes = Nodes("plain hair")
+    tinted = nodes.add("ShaderNodeHairInfo").outputs["Random"]
+    vary = nodes.math("MULTIPLY_ADD", tinted, 0.5, 0.75)
+    mixed = nodes.mix(1.0, (*colour, 1.0), vary, "MULTIPLY")
+    return nodes.finish(nodes.add("ShaderNodeBsdfDiffuse", inputs={"Color": mixed}))
 
 
 def world(image: Any) -> Any:
     """Surroundings from an equirectangular image."""
     surroundings = bpy.data.worlds.new("environment")
-    nodes = surroundings.node_tree.nodes
+    tree = node_tree(surroundings)
+    nodes = tree.nodes
     nodes.clear()
     texture = nodes.new("ShaderNodeTexEnvironment")
     texture.image = image
     background, output = nodes.new("ShaderNodeBackground"), nodes.new("ShaderNodeOutputWorld")
-    surroundings.node_tree.links.new(texture.outputs["Color"], background.inputs["Color"])
-    surroundings.node_tree.links.new(background.outputs[0], output.inputs["Surface"])
+    tree.links.new(texture.outputs["Color"], background.inputs["Color"])
+    tree.links.new(background.outputs[0], output.inputs["Surface"])
     return surroundings

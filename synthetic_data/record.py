@@ -154,7 +154,7 @@ def render_record(config: DatasetConfig, index: int, model: BodyModel, *, thread
     from synthetic_data.labels import landmark_points, see
     from synthetic_data.posing import posed_vertices
     from synthetic_data.render import render_identity
-    from synthetic_data.scene import SEGMENTS
+    from synthetic_data.person import SEGMENTS
 
     started, rendering = time.monotonic(), 0.0
     views: list[View] = []

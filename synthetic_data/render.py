@@ -1,4 +1,4 @@
-"""Cycles views of an identity with exact labels. Only this file and `scene.py` import bpy."""
+"""Cycles views of an identity with exact labels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from backend.body_model.base import BodyModel
 from backend.radiance.cameras import Camera
 from synthetic_data.exr import read_channels
-from synthetic_data.identity import IdentitySpec
-from synthetic_data.scene import SEGMENTS, build_scene
+from synthetic_data.person import SEGMENTS
+from synthetic_data.scene import build_scene
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from backend.body_model.base import BodyModel
+    from synthetic_data.identity import IdentitySpec
 
 PASSES = ("rgba", "depth", "normal", "segmentation", "uv", "position")
 DEVICES = ("CPU", "CUDA", "OPTIX", "HIP", "ONEAPI", "METAL")
@@ -69,13 +71,15 @@ def render_identity(
     Returns:
         One dict per camera. ``rgba`` (H, W, 4) float32, sRGB, straight alpha, no background; ``depth`` (H, W) float32,
         planar z of the camera in metres at the pixel centre, 0 where there is nothing; ``normal`` (H, W, 3) float32 in
-        world axes; ``segmentation`` (H, W) uint8, see `scene.SEGMENTS`; ``uv`` (H, W, 2) float32, texture coordinates
+        world axes; ``segmentation`` (H, W) uint8, see `person.SEGMENTS`; ``uv`` (H, W, 2) float32, texture coordinates
         of the skin (v up), 0 elsewhere; ``position`` (H, W, 3) float32 in the head frame, metres. All but ``rgba`` are
         those of the first surface at the pixel's centre and are not antialiased.
     """
     _known("pass", passes, PASSES)
     _known("preset", [preset], tuple(PRESETS))
-    build_scene(spec, model, preset=preset)
+    from synthetic_data.assemble import assemble
+
+    build_scene(assemble(spec, model, preset))
     return render_scene(cameras, preset=preset, samples=samples, passes=passes, threads=threads, device=device)
 
 
@@ -187,8 +191,9 @@ def _settings(quality: Quality, samples: int | None, passes: Sequence[str], thre
 
 
 def read_exr(path: Path) -> dict[str, Float[np.ndarray, "H W"]]:
-    """All channels by name, without the view layer's."""
-    return {name.split(".", 1)[1]: pixels for name, pixels in read_channels(path).items() if "." in name}
+    """All channels by name, without the view layer's, named as Blender 5 does."""
+    channels = {name.split(".", 1)[1]: pixels for name, pixels in read_channels(path).items() if "." in name}
+    return {name.replace("IndexOB.", "Object Index."): pixels for name, pixels in channels.items()}
 
 
 def _collect(channels: dict[str, np.ndarray], passes: Sequence[str]) -> dict[str, np.ndarray]:
