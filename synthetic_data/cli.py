@@ -170,8 +170,10 @@ def _resume(options: argparse.Namespace) -> None:
     from synthetic_data.verify import clear, verify
 
     config = read_config(options.folder)
-    todo = clear(options.folder, verify(options.folder, shards=_shards(options, config)))
-    _work(options, config, todo)
+    problems = verify(options.folder, shards=_shards(options, config))
+    if problems:
+        config.check_renderable()  # before anything is deleted
+    _work(options, config, clear(options.folder, problems))
 
 
 def _work(options: argparse.Namespace, config: DatasetConfig, todo: Sequence[int]) -> None:
@@ -182,7 +184,6 @@ def _work(options: argparse.Namespace, config: DatasetConfig, todo: Sequence[int
 
     workers = _workers(options)
     if todo:
-        config.check_renderable()
         _estimate(config, todo, workers, options.probe)
         live = sys.stdout.isatty()
 

@@ -8,6 +8,7 @@ import json
 import re
 from typing import Any
 
+from synthetic_data.appearance import LOOKS_VERSION
 from synthetic_data.distributions import default_distributions
 from synthetic_data.identity import SCHEMA_VERSION
 
@@ -35,6 +36,7 @@ class DatasetConfig:
         identities_per_shard: a shard is a fixed range of indices.
         distributions_digest: `Distributions.digest` of the rules that people are drawn from.
         schema_version: of `IdentitySpec`.
+        looks_version: of the code that turns an identity into pictures, see `appearance.LOOKS_VERSION`.
 
     Raises:
         ValueError: a value is out of range; the sentence says which.
@@ -55,6 +57,7 @@ class DatasetConfig:
     identities_per_shard: int = 64
     distributions_digest: str = dataclasses.field(default_factory=lambda: default_distributions().digest)
     schema_version: int = SCHEMA_VERSION
+    looks_version: int = LOOKS_VERSION
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "passes", tuple(p for p in PASSES if p in self.passes or p in REQUIRED_PASSES))
@@ -108,8 +111,11 @@ class DatasetConfig:
         """Inverse of `to_json`. Raises ValueError for anything else."""
         try:
             data: dict[str, Any] = json.loads(text)
+            # What is absent must not silently become what this package would write.
+            if missing := {field.name for field in dataclasses.fields(cls)} - data.keys():
+                raise ValueError(f"{min(missing)} is missing")
             return cls(**{**data, "passes": tuple(data["passes"])})
-        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as problem:
+        except (ValueError, TypeError, KeyError, AttributeError) as problem:
             raise ValueError(f"this is no description of a data set: {problem}") from None
 
     @property
@@ -118,10 +124,18 @@ class DatasetConfig:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def check_renderable(self) -> None:
-        """Raise ValueError when the people of this package are not those of the set."""
-        if self.schema_version != SCHEMA_VERSION:
-            raise ValueError(
-                f"the set was begun with identities of schema {self.schema_version}, this is {SCHEMA_VERSION}"
-            )
+        """Raise ValueError when this package would make other people or other pictures of them than the set holds.
+
+        A set of another version can still be read, browsed and exported.
+        """
+        for what, theirs, ours in (
+            ("identities of schema", self.schema_version, SCHEMA_VERSION),
+            ("looks of version", self.looks_version, LOOKS_VERSION),
+        ):
+            if theirs != ours:
+                raise ValueError(
+                    f"the set was begun with {what} {theirs}, and this package makes {ours}: go on with the package "
+                    "that began it, or render a new set"
+                )
         if self.distributions_digest != default_distributions().digest:
             raise ValueError("the set was begun with other distributions than those of this package")

@@ -65,11 +65,17 @@ def shard_path(folder: Path, shard: int) -> Path:
 
 
 def open_folder(folder: Path, config: DatasetConfig) -> None:
-    """Make a folder for a set, or check that it holds this one. Raises MaquetteError when it holds another."""
+    """Make a folder for a set, or check that it holds this one.
+
+    Raises:
+        ValueError: it holds a set of another version of this package.
+        MaquetteError: it holds another set.
+    """
     path = folder / CONFIG_NAME
     if path.exists():
         found = read_config(folder)
         if found.digest != config.digest:
+            found.check_renderable()
             theirs, ours = dataclasses.asdict(found), dataclasses.asdict(config)
             fields = ", ".join(name.replace("_", " ") for name in ours if ours[name] != theirs[name])
             sentence = f"{folder} holds another set (other {fields}): choose another folder."
@@ -116,7 +122,11 @@ def render_shard(
         threads: handed to the renderer; changes no byte.
         set_aside: identities that must not be tried, with the reason: they killed their process.
         report: told of each identity when it is done.
+
+    Raises:
+        ValueError: this package would render other pictures.
     """
+    config.check_renderable()  # here as well: the machines of a cluster need not have the same package
     path = shard_path(folder, shard)
     remove_abandoned(folder, f"{path.stem}.*")
     partial, started = partial_path(path), time.time()

@@ -11,6 +11,9 @@ from typing import Any
 from synthetic_data.cameras import orbit_rig
 from synthetic_data.config import DatasetConfig
 
+_FROZEN = ("schema_version", "looks_version", "distributions_digest")
+"""Fields of a set that decide who and what is seen."""
+
 
 @functools.cache
 def protocol() -> dict[str, Any]:
@@ -30,7 +33,7 @@ def split(name: str) -> DatasetConfig:
         raise ValueError(f"there is no split {name!r}, only {', '.join(splits)}")
     config = DatasetConfig(name=name, **splits[name])
     frozen = protocol()["frozen"]
-    for field in ("schema_version", "distributions_digest"):
+    for field in _FROZEN:
         if frozen[field] is not None and frozen[field] != getattr(config, field):
             raise ValueError(f"this package has another {field.replace('_', ' ')} than the frozen protocol")
     return config
@@ -54,7 +57,7 @@ def freeze() -> dict[str, Any]:
         views.append({"azimuth": round(azimuth, 6), "elevation": round(float(np.degrees(np.arcsin(direction[2]))), 6)})
     data = json.loads(json.dumps(protocol()))
     data["cameras"]["views"] = views
-    data["frozen"] = {key: dataclasses.asdict(config)[key] for key in ("schema_version", "distributions_digest")}
+    data["frozen"] = {key: dataclasses.asdict(config)[key] for key in _FROZEN}
     return data
 
 

@@ -39,7 +39,7 @@ def test_the_rig_of_today_is_the_frozen_one():
 
 
 def test_other_people_than_the_frozen_ones_are_refused(monkeypatch):
-    changed = {**protocol(), "frozen": {"schema_version": None, "distributions_digest": "0" * 64}}
+    changed = {**protocol(), "frozen": {**protocol()["frozen"], "distributions_digest": "0" * 64}}
     monkeypatch.setattr(splits, "protocol", lambda: changed)
     with pytest.raises(ValueError, match="distributions digest"):
         split("held-out")
@@ -50,7 +50,11 @@ def test_other_people_than_the_frozen_ones_are_refused(monkeypatch):
 
 def test_freezing_writes_what_this_package_makes():
     data, config = splits.freeze(), DatasetConfig()
-    assert data["frozen"]["distributions_digest"] == config.distributions_digest
+    assert data["frozen"] == {
+        "schema_version": config.schema_version,
+        "looks_version": config.looks_version,
+        "distributions_digest": config.distributions_digest,
+    }
     assert data["cameras"]["views"] == measured_views()
 
 
@@ -60,7 +64,7 @@ def test_a_description_survives_json_and_every_field_counts():
     others = {
         "name": "x", "seed": 2, "first": 5, "count": 7, "preset": "show", "size": 64, "views": 3, "portraits": 0,
         "takes": 2, "passes": ("uv",), "samples": 1, "portrait_samples": 1, "identities_per_shard": 3,
-        "distributions_digest": "0", "schema_version": 99,
+        "distributions_digest": "0", "schema_version": 99, "looks_version": 99,
     }  # fmt: skip
     assert others.keys() == {field.name for field in dataclasses.fields(config)}
     digests = {dataclasses.replace(config, **{name: value}).digest for name, value in others.items()}
@@ -75,6 +79,7 @@ NO_DESCRIPTIONS = (
     '{"passes": 3}',
     '{"passes": [], "colour": 1}',
     '{"passes": [], "size": "1"}',
+    "\n".join(line for line in DatasetConfig().to_json().splitlines() if "looks_version" not in line),
 )
 
 
