@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import WHOLE, Atlas, ValueNoise, Window, skin_atlas, smoothstep
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 # Linear albedo without pigment, and what one unit of each pigment absorbs of red, green and blue.
 _BASE = np.array([0.83, 0.67, 0.57])
 _MELANIN = np.array([0.74, 1.00, 1.26])
-_HAEMOGLOBIN = np.array([0.10, 0.84, 0.78])
+_HAEMOGLOBIN = np.array([0.12, 0.66, 0.60])
+# Hairs under the skin are a cool grey shadow: against the skin around them they take more of the red than blood does.
+_ROOTS = np.array([0.89, 0.86, 0.82])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,18 +46,18 @@ def paint_skin(spec: IdentitySpec, model: BodyModel, size: int = 512, window: Wi
     height = pores(atlas, skin) * (1 - lips) - depth if detailed else depth
 
     broad, middle, fine = noise(p, 40, 2), noise(p, 160, 1), noise(p, 900, 1)
-    melanin = skin.melanin * (1 + 0.3 * (broad - 0.5) + 0.2 * (middle - 0.5)) + 0.05 * (fine - 0.5)
-    haemoglobin = skin.haemoglobin * (1 + 0.5 * (broad - 0.5) + 0.35 * (middle - 0.5))
+    melanin = skin.melanin * (1 + 0.14 * (broad - 0.5) + 0.08 * (middle - 0.5)) + 0.04 * (fine - 0.5)
+    haemoglobin = skin.haemoglobin * (1 + 0.3 * (broad - 0.5) + 0.16 * (middle - 0.5))
     haemoglobin += _blood(p, skin, middle)
-    melanin += _shadows(p, skin) + 0.55 * depth + _spots(p, skin, noise, model, spec)
-    haemoglobin += 0.35 * depth
+    melanin += _shadows(p, skin) + 0.28 * depth + _spots(p, skin, noise, model, spec)
+    haemoglobin += 0.15 * depth
     # The mouth hides from light: a dark, wet red that grows darker towards the throat.
     throat = mouth * (1 - lips)
     back = smoothstep(-0.085, -0.05, p[..., 1])
     melanin, haemoglobin = melanin + (0.25 + 1.4 * back) * throat, haemoglobin + (1.2 + 0.9 * back) * throat
     melanin += _lid_margin(atlas) * 0.30
     melanin = melanin * (1 - 0.15 * lips) + (0.10 + 0.10 * skin.melanin) * lips
-    haemoglobin += lips * (0.30 + 0.75 * skin.lip_redness) * (0.85 + 0.3 * middle)
+    haemoglobin += lips * (0.28 + 0.70 * skin.lip_redness) * (0.9 + 0.2 * middle)
     if detailed:
         # Lips are ribbed from rim to rim.
         height = height - 0.07 * lips * np.abs(noise(p * [1, 0.2, 0.2], 800, 1) - 0.5)
@@ -62,16 +65,11 @@ def paint_skin(spec: IdentitySpec, model: BodyModel, size: int = 512, window: Wi
     pigment = 0.25 + 0.75 * hair.melanin
     melanin += 0.4 * brow_mask(p, hair) * pigment * hair.brow_density
     melanin += _scalp(p, hair, atlas) * pigment * (0.9 if hair.family == "buzz" else 0.6)
-    shaven = beard_mask(p) * (1 - lips) * (p[..., 1] < 0.03)
-    stubble = (
-        np.clip(fine * 1.5 - 0.25, 0, 1) * (0.45 + 0.55 * cells(p, 1100.0, skin.noise_seed + 3)) if detailed else 0.35
-    )
-    melanin += skin.stubble * shaven * (0.25 + 0.5 * hair.melanin) * stubble
-    if spec.beard.style != "none":
-        melanin += 0.35 * beard_mask(p, spec.beard) * (1 - lips) * pigment * spec.beard.density
+    roots = _facial_hair(p, spec, lips, size, fine if detailed else None)
+    haemoglobin = haemoglobin * (1 - 0.4 * np.clip(roots, 0, 1))
 
     absorbed = np.clip(melanin, 0.03, 4)[..., None] * _MELANIN
-    absorbed = absorbed + np.clip(haemoglobin, 0.03, 2.5)[..., None] * _HAEMOGLOBIN
+    absorbed = absorbed + np.clip(haemoglobin, 0.03, 2.5)[..., None] * _HAEMOGLOBIN + roots[..., None] * _ROOTS
     colour = _make_up(_BASE * np.exp(-absorbed), p, skin, lips, atlas)
     wet = np.clip(0.8 * lips * (1 + 0.5 * skin.makeup) + mouth, 0, 1)[..., None]
     return SkinMap(np.concatenate([colour, wet], -1).astype(np.float32), height.astype(np.float32))
@@ -82,11 +80,32 @@ def _lips(atlas: Atlas) -> Float[np.ndarray, "S S"]:
     return smoothstep(0.15, 0.95, atlas.regions["lips"]) * smoothstep(0.0285, 0.0225, np.abs(atlas.positions[..., 0]))
 
 
+def _facial_hair(
+    p: Float[np.ndarray, "S S 3"], spec: IdentitySpec, lips: np.ndarray, size: int, fine: np.ndarray | None
+) -> Float[np.ndarray, "S S"]:
+    """How much hair shows at the surface: stubble, and the shadow under a beard; dots where there is `fine` noise."""
+    skin, hair = spec.skin, spec.hair
+    pigment = 0.25 + 0.75 * hair.melanin
+    total = np.zeros(p.shape[:2])
+    # The shadow fades over a centimetre; a beard's own edge is made of hairs.
+    soft = size * (0.014 if fine is not None else 0.004)
+    if skin.stubble > 0:
+        shaven = ndimage.gaussian_filter(beard_mask(p) * (p[..., 1] < 0.03), soft) * (1 - lips)
+        dots = 0.5
+        if fine is not None:
+            dots = 0.38 + 0.5 * cells(p, 1100.0, skin.noise_seed + 3) * np.clip(fine * 1.5 - 0.25, 0, 1)
+        total += skin.stubble * shaven * pigment * (0.16 + 0.5 * dots)
+    if spec.beard.style != "none":
+        under = ndimage.gaussian_filter(beard_mask(p, spec.beard), 0.5 * soft) * (1 - lips)
+        total = np.maximum(total, 0.42 * under * pigment * spec.beard.density)
+    return total
+
+
 def _blood(p: Float[np.ndarray, "S S 3"], skin: SkinSpec, middle: Float[np.ndarray, "S S"]) -> np.ndarray:
     """Blush on cheeks, nose, chin and ears."""
-    cheeks = _blob(p, (0.042, -0.070, -0.012), 0.024) + 0.9 * _blob(p, (0.0, -0.117, -0.016), 0.013)
-    ears = 0.8 * _blob(p, (0.08, 0.005, 0.0), 0.025) + 0.3 * _blob(p, (0.0, -0.10, -0.092), 0.018)
-    return 0.85 * skin.blush * (0.6 + 0.8 * middle) * (cheeks + ears) + 0.22 * _blob(p, (0.030, -0.085, 0.006), 0.011)
+    cheeks = _blob(p, (0.044, -0.068, -0.014), 0.026) + 0.55 * _blob(p, (0.0, -0.117, -0.014), 0.016)
+    ears = 0.7 * _blob(p, (0.08, 0.005, 0.0), 0.025) + 0.25 * _blob(p, (0.0, -0.10, -0.092), 0.020)
+    return 0.55 * skin.blush * (0.8 + 0.4 * middle) * (cheeks + ears) + 0.10 * _blob(p, (0.030, -0.085, 0.006), 0.011)
 
 
 def _shadows(p: Float[np.ndarray, "S S 3"], skin: SkinSpec) -> np.ndarray:
@@ -109,6 +128,8 @@ def _spots(
     rng = np.random.default_rng([skin.noise_seed, 6])
     used = np.unique(model.topology.faces[model.topology.parts["skin"]])
     fit = used[(model.topology.regions["face"][used] > 0.5) & (model.topology.regions["lips"][used] < 0.01)]
+    # On the tip of the nose a mole looks like a wound.
+    fit = fit[model.template[fit, 1] > -0.105]
     fit = np.concatenate([fit, used[(model.template[used, 2] < -0.1)]])
     places = model.template[rng.choice(fit, 6)] if len(fit) else np.zeros((0, 3))
     for place in places[: round(6 * skin.moles)]:

@@ -29,15 +29,15 @@ class Line:
     expressions: tuple[tuple[str, float], ...] = ()
 
 
-_BROW_UP = (("browInnerUp", 0.17), ("browOuterUp", 0.11))
+_BROW_UP = (("browInnerUp", 0.10), ("browOuterUp", 0.06))
 _SMILE = (("mouthSmile", 0.28), ("cheekSquint", 0.10), ("noseSneer", 0.14), ("mouthUpperUp", 0.08))
 _SQUINT = (("mouthSmile", 0.10), ("cheekSquint", 0.18), ("eyeSquint", 0.20), ("eyeBlink", 0.04))
 _FROWN = (("browDown", 0.32), ("noseSneer", 0.08))
 LINES: dict[str, tuple[Line, ...]] = {
     "forehead": (
-        Line(((0.0, 0.0655), (0.020, 0.0675), (0.040, 0.0660), (0.055, 0.061)), 0.0011, 0.20, _BROW_UP),
-        Line(((0.0, 0.0755), (0.020, 0.0775), (0.040, 0.0765), (0.056, 0.071)), 0.0012, 0.24, _BROW_UP),
-        Line(((0.0, 0.0860), (0.018, 0.0875), (0.036, 0.0868), (0.050, 0.082)), 0.0012, 0.18, _BROW_UP),
+        Line(((0.0, 0.0655), (0.020, 0.0675), (0.040, 0.0660), (0.055, 0.061)), 0.0011, 0.15, _BROW_UP),
+        Line(((0.0, 0.0755), (0.020, 0.0775), (0.040, 0.0765), (0.056, 0.071)), 0.0012, 0.19, _BROW_UP),
+        Line(((0.0, 0.0860), (0.018, 0.0875), (0.036, 0.0868), (0.050, 0.082)), 0.0012, 0.12, _BROW_UP),
     ),
     "glabella": (
         Line(((0.0065, 0.036), (0.0075, 0.046), (0.0085, 0.056)), 0.0010, 0.22, _FROWN),
@@ -79,7 +79,11 @@ def furrows(atlas: Atlas, skin: SkinSpec, expression: dict[str, float]) -> Float
     noise = ValueNoise(skin.noise_seed)
     # Nobody's lines are as regular as the table; a slow wobble bends them.
     wobble = (noise(p, 45, 1) - 0.5) * 0.006
+    # Lines of the forehead bend more and break.
+    brow = smoothstep(0.055, 0.064, p[..., 2])
+    wobble = wobble + brow * ((noise(p + 0.3, 70, 2) - 0.5) * 0.011)
     vary = 0.6 + 0.8 * noise(p + 1.0, 60, 1)
+    vary = vary * (1 - brow * (0.75 - 1.1 * smoothstep(0.3, 0.65, noise(p + 2.0, 75, 1))))
     x, z = p[..., 0], p[..., 2] + wobble
     front = smoothstep(0.0, -0.03, p[..., 1]) * (1 - np.clip(3 * atlas.regions["lips"], 0, 1))
     total = np.zeros(x.shape)
