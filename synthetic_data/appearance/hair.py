@@ -10,7 +10,7 @@ import numpy as np
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import smoothstep
 from synthetic_data.appearance.hair_families import FAMILIES, HANGING, Family, cut_height, fringe_chance, strand_length
-from synthetic_data.appearance.hair_fields import around_face, comb, towards_neck
+from synthetic_data.appearance.hair_fields import CROWN, around_face, comb, towards_neck
 from synthetic_data.appearance.hair_masks import hairline_elevation, head_angles, scalp_mask
 from synthetic_data.appearance.hair_shape import children, frizzed, gathered, locks, roped, shortened, waved
 from synthetic_data.appearance.hair_skin import Head
@@ -56,10 +56,10 @@ def grow_hair(
     def mask(points: np.ndarray) -> np.ndarray:
         # The ears stand off the skull: everything farther out than its side is theirs.
         on_ear = (np.abs(points[:, 0]) > 0.0795) & (points[:, 2] < high[2]) & (points[:, 1] > low[1] - 0.004)
-        return scalp_mask(points, hair) * ~on_ear
+        return scalp_mask(points, hair) * _crowded(points, hair, family) * ~on_ear
 
     rng = np.random.default_rng([hair.seed, 4])
-    radius = family.radius * np.linspace(1, 0.4, family.points) ** 0.8
+    radius = family.radius * np.linspace(1, family.tip, family.points) ** 0.8
     count, radius = thinned(family.count, radius, detail)
     roots = sample_roots(model, vertices, mask, count, rng)
     if family.comb == "tied":
@@ -82,10 +82,18 @@ def grow_hair(
     return Strands(points, radius)
 
 
+def _crowded(template: Float[np.ndarray, "n 3"], hair: HairSpec, family: Family) -> Float[np.ndarray, "n"]:
+    """Share of the roots, 0 to 1: most where hair parts and would bare the skin, along the parting and at the crown."""
+    crown = np.exp(-(((template - CROWN) / 0.028) ** 2).sum(-1))
+    line = np.exp(-(((template[:, 0] - hair.parting) / 0.009) ** 2)) * smoothstep(0.07, 0.09, template[:, 2])
+    parts = {"whorl": crown, "crown": crown, "pixie": crown, "tied": line if hair.family == "braids" else 0 * crown}
+    return 0.5 + 0.5 * parts.get(family.comb, np.maximum(line, 0.7 * crown))
+
+
 def _features(template: np.ndarray, hair: HairSpec, fringe: np.ndarray) -> Float[np.ndarray, "n 5"]:
     """Neighbours in this space grow alike: not across the parting, not into the fringe, not from the clipped sides."""
     parted = FAMILIES[hair.family].comb in ("parted", "over", "locs")
-    side = 0.03 * _side(template, hair) * parted * smoothstep(0.09, 0.06, template[:, 1])
+    side = 0.03 * _side(template, hair) * parted * smoothstep(0.055, 0.03, template[:, 1])
     clipped = np.zeros(len(template))
     if hair.family == "undercut":
         clipped = 0.05 * (smoothstep(0.058, 0.094, template[:, 2]) > 0.55)
@@ -95,8 +103,11 @@ def _features(template: np.ndarray, hair: HairSpec, fringe: np.ndarray) -> Float
 
 
 def _side(template: np.ndarray, hair: HairSpec) -> Float[np.ndarray, " n"]:
-    """-1 or 1: the side of the parting, whose line wavers a little."""
-    return np.where(template[:, 0] > hair.parting + 0.0015 * np.sin(140 * template[:, 1]), 1.0, -1.0)
+    """-1 or 1: the side of the parting, whose line wavers a little and where single strands lie across."""
+    # A hash of the place, so that a strand is on one side whoever asks.
+    jitter = np.modf(np.abs(np.sin(template @ [9137.0, 7411.0, 8353.0]) * 1e4))[0] - 0.5
+    line = hair.parting + 0.0015 * np.sin(140 * template[:, 1]) + 0.005 * jitter
+    return np.where(template[:, 0] > line, 1.0, -1.0)
 
 
 def _grow_guides(
@@ -121,7 +132,9 @@ def _grow_guides(
     press = np.zeros(count)
     layer = np.where(fringe, np.minimum(layer, 0.006), layer)
     heading = _first(roots, hair, family, fringe, side)
-    heading = unit(heading + rng.normal(0, 0.06, heading.shape))
+    # At the crown strands cross each other, or they would leave a bald whorl.
+    crossing = np.exp(-(((roots.template - CROWN) / 0.025) ** 2).sum(1, keepdims=True))
+    heading = unit(heading + (0.06 + 0.5 * crossing) * rng.normal(0, 1, heading.shape))
     points = np.empty((count, steps, 3))
     points[:, 0] = roots.positions - 0.0007 * roots.normals
     normal, height = roots.normals, np.zeros(count)
@@ -140,6 +153,8 @@ def _grow_guides(
         wanted = family.stiffness * heading + cling * near * way - pull[:, None] * [0, 0, 1.0]
         if hangs:
             wanted = wanted + (around_face(q, side) + towards_neck(q)) * ~fringe[:, None]
+        if hair.family in ("bob", "fringe bob"):
+            wanted = wanted - 0.35 * _outwards(q) * max(reached[k] - 0.6, 0)
         if hair.family == "layered":
             wanted = wanted + _turned_ends(q, reached[k], hair)
         trial = points[:, k - 1] + unit(wanted) * step
@@ -185,8 +200,11 @@ def _lifted(template: np.ndarray, hair: HairSpec) -> Float[np.ndarray, " n"]:
 
 def _turned_ends(points: np.ndarray, along: float, hair: HairSpec) -> Float[np.ndarray, "n 3"]:
     """Ends of a layered cut that turn in or out."""
-    outwards = unit(points * [1, 1, 0] - np.array([0, 0.01, 0])) + np.array([0, 0, 0.35])
-    return outwards * (0.85 if hair.curl > 0.4 else -0.5) * max(along - 0.75, 0) * 4
+    return (_outwards(points) + np.array([0, 0, 0.35])) * (0.85 if hair.curl > 0.4 else -0.5) * max(along - 0.75, 0) * 4
+
+
+def _outwards(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    return unit(points * [1, 1, 0] - np.array([0, 0.01, 0]))
 
 
 def _until(heights: Float[np.ndarray, "G K"], limit: Float[np.ndarray, " G"]) -> Float[np.ndarray, " G"]:
@@ -212,7 +230,7 @@ def _resampled(points: Float[np.ndarray, "G K 3"], steps: int) -> Float[np.ndarr
 def _share(roots: Roots, hair: HairSpec, family: Family, rng: np.random.Generator) -> Float[np.ndarray, " N"]:
     """How much of its guide's length each strand has: uneven tips, and fine short hair along the hairline."""
     count = len(roots.template)
-    uneven = {"bowl": 0.03, "fringe bob": 0.03, "bob": 0.05}.get(hair.family, 0.14)
+    uneven = {"bowl": 0.06, "fringe bob": 0.07, "bob": 0.09}.get(hair.family, 0.14)
     share = 1 - uneven * rng.random(count) ** 2
     azimuth, elevation = head_angles(roots.template)
     inside = (elevation - hairline_elevation(azimuth, hair)) / 9

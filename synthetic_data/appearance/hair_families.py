@@ -27,7 +27,8 @@ class Family:
     `comb` names the direction field. `lift` is how far (metres) strands lie above the skin at volume 0 and 1. `cling`
     is how strongly the comb acts, `gravity` and `stiffness` are weights against it. `locks` is the number of locks,
     `clump` how much of the way to its lock a tip is drawn. `wave` is (radius, wavelength) in metres at curl 0 and 1, or
-    None for straight hair; `coherence` is how much neighbours share of it.
+    None for straight hair; `coherence` is how much neighbours share of it. `tip` is a tip's radius over the root's: coils
+    that end in tufts show no single tips.
     """
 
     comb: str
@@ -43,15 +44,16 @@ class Family:
     stray: float = 0.02
     wave: tuple[tuple[float, float], tuple[float, float]] | None = None
     coherence: float = 0.9
+    tip: float = 0.4
 
 
-_SHORT = Family("whorl", 21000, 8, 1.05e-4, (0.002, 0.007), 0.7, 0.15, 0.75, locks=1500, clump=0.4)
-_HANGING = Family("parted", 20000, 22, 1.35e-4, (0.003, 0.014), 1.0, 0.75, 0.55, locks=700, clump=0.5)
-_BACK = Family("back", 20000, 14, 1.15e-4, (0.002, 0.007), 1.0, 0.12, 0.55, locks=700, clump=0.55)
+_SHORT = Family("whorl", 23000, 8, 1.3e-4, (0.002, 0.007), 0.7, 0.15, 0.75, locks=1800, clump=0.33, stray=0.01)
+_HANGING = Family("parted", 20000, 22, 1.45e-4, (0.003, 0.014), 1.0, 0.75, 0.55, locks=700, clump=0.5, stray=0.005)
+_BACK = Family("back", 21000, 14, 1.35e-4, (0.002, 0.007), 1.0, 0.12, 0.55, locks=800, clump=0.5, stray=0.01)
 
 FAMILIES = {
     "tonsure": dataclasses.replace(_SHORT, count=13000, clump=0.3),
-    "buzz": Family("whorl", 30000, 3, 9.5e-5, (0.001, 0.002), 0.35, 0.0, 0.9, locks=4000, clump=0.08, stray=0.0),
+    "buzz": Family("whorl", 30000, 3, 1.1e-4, (0.001, 0.002), 0.35, 0.0, 0.9, locks=4000, clump=0.08, stray=0.0),
     "crop": dataclasses.replace(_SHORT, count=23000, points=6, locks=1900, clump=0.35),
     "short": _SHORT,
     "receding": dataclasses.replace(_SHORT, count=19000, clump=0.35),
@@ -76,8 +78,8 @@ FAMILIES = {
         wave=((0.0065, 0.040), (0.0095, 0.024)), coherence=0.96,
     ),
     "afro": Family(
-        "radial", 17000, 24, 1.15e-4, (0.0, 0.0), 0.0, 0.0, 1.0, locks=2200, clump=0.4, stray=0.0,
-        wave=((0.0022, 0.018), (0.0032, 0.010)), coherence=0.5,
+        "radial", 18000, 24, 1.7e-4, (0.0, 0.0), 0.0, 0.0, 1.0, locks=1500, clump=0.75, stray=0.0,
+        wave=((0.0022, 0.018), (0.0032, 0.010)), coherence=0.8, tip=1.1,
     ),
     "locs": dataclasses.replace(
         _HANGING, comb="locs", count=15000, points=26, lift=(0.007, 0.014), gravity=0.6, locks=180, stray=0.0
@@ -119,8 +121,8 @@ def strand_length(
     elif family in ("wavy", "curly", "locs"):
         length = hair.length * (1 - 0.15 * top) * vary
     elif family == "afro":
-        sides = 1 - 0.35 * smoothstep(0.03, -0.04, z) - 0.25 * smoothstep(80, 60, azimuth) * smoothstep(0.08, 0.03, z)
-        length = hair.length * sides * rng.uniform(0.9, 1.0, len(x))
+        sides = 1 - 0.30 * smoothstep(0.03, -0.04, z) - 0.15 * smoothstep(80, 60, azimuth) * smoothstep(0.08, 0.03, z)
+        length = hair.length * sides * rng.uniform(0.85, 1.0, len(x))
     elif family in ("buzz", "tonsure"):
         length = hair.length * vary
     elif family == "mohawk":
@@ -128,7 +130,9 @@ def strand_length(
         profile = 0.62 + 0.38 * smoothstep(0.02, 0.11, z)
         length = np.where(ridge > 0.5, hair.length * profile * vary, 0.0025 + 0.006 * (1 - hair.fade))
     elif family == "undercut":
-        length = np.where(top > 0.55, hair.length * (0.75 + 0.25 * front) * vary, 0.003 + 0.009 * (1 - hair.fade))
+        # Clippers leave more and more up to the disconnected top.
+        sides = 0.003 + 0.009 * (1 - hair.fade) + 0.016 * smoothstep(0.015, 0.08, z) ** 1.5
+        length = np.where(top > 0.55, hair.length * (0.75 + 0.25 * front) * vary, sides * vary)
     elif family == "quiff":
         length = hair.length * (0.5 + 0.5 * front) * (0.4 + 0.6 * top) * vary
     elif family == "slick":
@@ -142,9 +146,9 @@ def strand_length(
         length = hair.length * (0.5 + 0.5 * top) * vary
     if family in _FADED and family not in ("mohawk", "undercut"):
         # Clippers start short at the hairline and leave more towards the top.
-        low = smoothstep(0.085, 0.005, z)
-        clipped = 0.0025 + 0.010 * (1 - hair.fade) + 0.02 * smoothstep(0.02, 0.08, z)
-        length = np.minimum(length, length + hair.fade**0.7 * low**0.5 * (clipped - length))
+        low = smoothstep(0.105, 0.03, z)
+        clipped = 0.0025 + 0.010 * (1 - hair.fade) + 0.02 * smoothstep(0.01, 0.085, z)
+        length = np.minimum(length, length + hair.fade**0.7 * low * (clipped - length))
     if family in ("slick", "quiff", "undercut", "side part", "pixie"):
         # Sideburns are trimmed.
         length = np.minimum(length, 0.012 + 0.3 * smoothstep(0.03, 0.055, z) + 0.3 * smoothstep(90, 102, azimuth))
@@ -157,7 +161,8 @@ def cut_height(
     """Template height at which scissors end a strand."""
     x, y, _ = roots.T
     azimuth, _ = head_angles(roots)
-    ragged = rng.normal(0, 0.003, len(x))
+    # No scissors cut on a ruler.
+    ragged = rng.normal(0, 0.0045, len(x)) + 0.0035 * np.sin(azimuth * 0.13 + np.sign(x) + hair.seed % 7)
     height = np.full(len(x), LOWEST)
     if hair.family == "bowl":
         height = np.interp(azimuth, [0, 40, 62, 95, 180], [0.056, 0.054, 0.020, 0.012, -0.006]) + (0.115 - hair.length)

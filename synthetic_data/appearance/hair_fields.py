@@ -13,7 +13,7 @@ from synthetic_data.surface import unit
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-_CROWN = np.array([0.006, 0.062, 0.121])
+CROWN = np.array([0.006, 0.062, 0.121])
 _ACROSS, _FORWARDS, _UP = np.eye(3) * [[1.0], [-1.0], [1.0]]
 
 
@@ -30,8 +30,8 @@ def comb(
     top = smoothstep(0.035, 0.115, z)
     front = smoothstep(0.0, -0.07, y)
     face = smoothstep(-0.035, -0.075, y) * smoothstep(0.03, 0.05, np.abs(x))
-    away = unit(points - _CROWN)
-    swirl = np.cross(_UP, away) * np.exp(-(((points - _CROWN) / 0.045) ** 2).sum(1, keepdims=True))
+    away = unit(points - CROWN)
+    swirl = np.cross(_UP, away) * np.exp(-(((points - CROWN) / 0.045) ** 2).sum(1, keepdims=True))
     down = -_UP * (1 - top)
     backwards = -_FORWARDS
     if kind in ("whorl", "radial"):
@@ -61,8 +61,9 @@ def comb(
         way = -np.sign(x) * _ACROSS * 0.5 + 0.1 * backwards
     else:
         # Parted and locs: away from the parting, back from the face, then down.
-        closed = smoothstep(0.075, 0.035, y)  # the parting ends at the crown
-        way = side * _ACROSS * (0.15 + 0.95 * top * closed) + away * (1 - closed) * top
+        closed = smoothstep(0.060, 0.020, y)  # the parting ends before the crown, and behind it hair falls backwards
+        fan = 7 * (x - hair.parting * closed) * _ACROSS + 0.9 * backwards
+        way = side * _ACROSS * (0.15 * closed + 0.95 * top * closed) + fan * (1 - closed) * top
         way = way + backwards * (0.42 * top * front + 0.9 * face * (1 - 0.6 * top)) + 1.3 * down
     way = way - normals * (way * normals).sum(1, keepdims=True)
     return unit(way)
@@ -80,5 +81,6 @@ def towards_neck(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """Below the ears hair falls in towards the neck, so that it lies on the shoulders instead of standing off."""
     x, y, z = points.T
     low = smoothstep(0.0, -0.07, z) * smoothstep(-0.30, -0.16, z)
-    inwards = np.stack([-np.sign(x) * np.clip(np.abs(x) - 0.056, 0, 0.10), np.clip(0.055 - y, -0.06, 0), 0 * z], 1)
-    return 13 * low[:, None] * inwards
+    # Not closer than a collar: behind, hair falls plumb from the skull to the back.
+    inwards = np.stack([-np.sign(x) * np.clip(np.abs(x) - 0.072, 0, 0.10), np.clip(0.100 - y, -0.06, 0), 0 * z], 1)
+    return 10 * low[:, None] * inwards

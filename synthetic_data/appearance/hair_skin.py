@@ -57,6 +57,10 @@ class Head:
             self._normals = unit(self._normals * (1 - ears[:, None]) + sideways * ears[:, None])
         self._template = template
         self._extra = 0.013 * smoothstep(-0.105, -0.15, template[:, 2])
+        if over_ears:
+            # Long hair falls over a collar, which stands off the neck but leaves the throat free.
+            collar = smoothstep(-0.035, -0.085, template[:, 2]) * smoothstep(-0.06, 0.0, template[:, 1])
+            self._extra = np.maximum(1.4 * self._extra, collar * (0.020 + 0.012 * smoothstep(-0.20, -0.13, template[:, 2])))
         self._tree = KDTree(self._points)
         skull = template[:, 2] > -0.03
         mean, mean_t = self._points[skull].mean(0), template[skull].mean(0)
@@ -88,7 +92,7 @@ class Head:
     ) -> tuple[Float[np.ndarray, "n 3"], Contact]:
         """Points moved to at least `clearance` metres above the skin, and at most `most` where given."""
         contact = self.contact(points)
-        lacking = np.clip(clearance - contact.height, 0, 0.03)
+        lacking = np.clip(clearance - contact.height, 0, 0.04)
         if most is not None:
             lacking = lacking - np.maximum(contact.height - np.maximum(most, clearance), 0)
         # On the shoulders hair slides to the front and the back, not outwards along the arms.

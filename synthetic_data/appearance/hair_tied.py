@@ -30,8 +30,8 @@ def ties(hair: HairSpec, head: Head) -> tuple[Float[np.ndarray, "n 3"], Float[np
         height = rng.uniform(-28, -18)
         azimuth = np.radians([138.0, -138.0])
     else:
-        # Low at the nape, at the back of the head, or high up.
-        height = rng.choice([-18.0, 14.0, 42.0]) + rng.uniform(-6, 6)
+        # Low at the nape, at the back of the head, or higher: on the crown a tail would stand up like a crest.
+        height = rng.choice([-16.0, 8.0, 26.0]) + rng.uniform(-6, 6)
         azimuth = np.radians([180.0])
     level = np.cos(np.radians(height))
     ways = np.stack(
@@ -56,7 +56,7 @@ def grow_tied(
     if len(middles) == 1:
         tie = np.zeros(count, int)
     else:
-        wavering = hair.parting * smoothstep(0.08, 0.02, roots.template[:, 1])
+        wavering = hair.parting * smoothstep(0.08, 0.02, roots.template[:, 1]) + rng.normal(0, 0.0016, count)
         tie = np.where(roots.template[:, 0] > wavering, 0, 1)
     on_skull = 14
     features = np.concatenate([roots.template, 0.05 * tie[:, None]], 1)
@@ -158,7 +158,10 @@ def _hanging(
     heading = unit(out * [1, 1, 0.6] + [swing, 0, 0.15])
     step = min(length, middle[2] - LOWEST) / (steps - 1)
     for k in range(1, steps):
-        heading = unit(heading + np.array([0.15 * swing, 0, -1.0]) * min(0.15 + 0.05 * k, 0.45))
+        contact = head.contact(points[k - 1][None])
+        # It hangs against the neck and the back, not as a plumb line in the air.
+        inwards = -contact.normal[0] * [0.6, 0.6, 0] * np.clip((contact.height[0] - clearance) / 0.05, 0, 1)
+        heading = unit(heading + np.array([0.15 * swing, 0, -1.0]) * min(0.25 + 0.06 * k, 0.6) + 0.5 * inwards)
         room = min(clearance, 0.01 + 0.4 * step * k)
         trial, _ = head.pushed((points[k - 1] + heading * step)[None], np.array([room]))
         heading = unit(trial[0] - points[k - 1])
@@ -188,16 +191,17 @@ def _tail(
 ) -> Float[np.ndarray, "N S 3"]:
     """A tail that swells after the tie and thins to a tip, straight or wavy."""
     count = len(entry)
-    swell = 0.014 + 0.012 * hair.volume
+    swell = 0.021 + 0.013 * hair.volume
     curve = _hanging(head, middle, out, 0.85 * hair.length, swell, rng.uniform(-0.15, 0.15))
-    t = np.linspace(0.02, 1, steps)[None] * (1 - 0.4 * rng.random((count, 1)) ** 2)
+    # The hair of the sides and the nape starts nearer the tie or farther: tails end in steps.
+    t = np.linspace(0.02, 1, steps)[None] * (1 - 0.45 * rng.random((count, 1)) ** 1.5)
     centre, first, second = _along(curve, t)
     strand = rng.integers(0, 60, count)
     theta = entry[:, 0] + 0.9 * rng.uniform(-1, 1, 60)[strand]
-    radius = TIE_RADIUS + (swell - TIE_RADIUS) * smoothstep(0.0, 0.3, t) - 0.7 * swell * smoothstep(0.55, 1.05, t)
+    radius = TIE_RADIUS + (swell - TIE_RADIUS) * smoothstep(0.0, 0.25, t) - 0.55 * swell * smoothstep(0.6, 1.05, t)
     radius = radius * (entry[:, 1] * (0.65 + 0.6 * rng.random(60)[strand]))[:, None]
     phase, pitch = rng.random(60)[strand], rng.uniform(2, 3.5, 60)[strand]
-    wave = 0.007 * hair.curl * np.sin(2 * np.pi * (phase[:, None] + pitch[:, None] * t)) * smoothstep(0.1, 0.5, t)
+    wave = (0.002 + 0.007 * hair.curl) * np.sin(2 * np.pi * (phase[:, None] + pitch[:, None] * t)) * smoothstep(0.1, 0.5, t)
     x, y = radius * np.cos(theta)[:, None] + wave, radius * np.sin(theta)[:, None]
     return centre + x[..., None] * first + y[..., None] * second
 
@@ -235,18 +239,18 @@ def _plait(
 ) -> Float[np.ndarray, "N S 3"]:
     """Three bundles that cross over each other, held by a band near the end."""
     count = len(entry)
-    width = 0.010 + 0.003 * hair.volume
-    curve = _hanging(head, middle, out, 0.8 * hair.length, 1.3 * width, 0.08 * float(np.sign(middle[0])))
+    width = 0.014 + 0.004 * hair.volume
+    curve = _hanging(head, middle, out, 0.8 * hair.length, 1.2 * width, 0.08 * float(np.sign(middle[0])))
     t = np.linspace(0.02, 1, steps)[None] * (1 - 0.06 * rng.random((count, 1)))
     centre, first, second = _along(curve, t)
     bundle = np.floor((entry[:, :1] / (2 * np.pi) % 1) * 3)
-    turn = 2 * np.pi * (0.8 * hair.length / 0.052 * t + bundle / 3)
+    turn = 2 * np.pi * (0.8 * hair.length / (5.2 * width) * t + bundle / 3)
     band = 0.86
     slim = (1 - 0.3 * t) * np.where(
         t < band, smoothstep(0.0, 0.06, t) * (1 - 0.65 * smoothstep(band - 0.04, band, t)), 0.0
     )
-    x, y = width * np.sin(turn) * slim, 0.55 * width * np.sin(2 * turn) * slim
+    x, y = width * np.sin(turn) * slim, 0.45 * width * np.sin(2 * turn) * slim
     loose = np.where(t < band, (1 - 0.3 * t) * (1 - 0.5 * smoothstep(band - 0.04, band, t)), 0.35 + 3.0 * (t - band))
-    theta, radius = 2 * np.pi * rng.random((count, 1)), 0.7 * width * np.sqrt(rng.random((count, 1))) * loose
+    theta, radius = 2 * np.pi * rng.random((count, 1)), 0.62 * width * np.sqrt(rng.random((count, 1))) * loose
     x, y = x + radius * np.cos(theta), y + radius * np.sin(theta)
     return centre + x[..., None] * first + y[..., None] * second
