@@ -12,7 +12,7 @@ from synthetic_data.appearance.accessories import make_accessories
 from synthetic_data.appearance.atlas import FACE_WINDOW, window_weight
 from synthetic_data.appearance.beard import grow_beard
 from synthetic_data.appearance.eyes import make_eyeball
-from synthetic_data.appearance.garment import hidden_skin, make_garment
+from synthetic_data.appearance.garment import cut_skin, hidden_skin, make_garment
 from synthetic_data.appearance.hair import grow_hair
 from synthetic_data.appearance.hair_colour import hair_colour
 from synthetic_data.appearance.light import environment_map
@@ -84,7 +84,7 @@ def _skin(spec: IdentitySpec, model: BodyModel, vertices: Float[np.ndarray, "V 3
         "skin",
         "skin",
         "skin",
-        patch.refined(detail.refinements),
+        cut_skin(patch.refined(detail.refinements)),
         values={"roughness": spec.skin.roughness, "scattering": float(detail.scattering)},
         textures={"face": face.colour, "body": body.colour, "relief": relief},
         window=FACE_WINDOW,

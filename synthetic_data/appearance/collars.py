@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from synthetic_data.appearance.atlas import smoothstep
 from synthetic_data.appearance.pieces import boundary_loops, grid_patch, thicken
 from synthetic_data.surface import Patch, unit, vertex_normals
 
@@ -100,23 +101,45 @@ def rib(edge: Edge, width: float, thickness: float = 0.0022) -> Patch:
     return grid_patch(points, close_columns=edge.closed)
 
 
+def part_of(edge: Edge, first: int, last: int) -> Edge:
+    """The points from `first` up to `last`, as an open edge."""
+    cut = slice(first, last)
+    parts = {name: getattr(edge, name)[cut] for name in ("points", "inwards", "normal", "out")}
+    across = np.abs(np.linspace(-1, 1, len(parts["points"])))
+    return dataclasses.replace(edge, **parts, across=across, closed=False)
+
+
 def folded(
-    edge: Edge, rise: Float[np.ndarray, " n"], fall: Float[np.ndarray, " n"], shell: Patch, lean: float = 0.1
+    edge: Edge,
+    rise: Float[np.ndarray, " n"],
+    fall: Float[np.ndarray, " n"],
+    shell: Patch,
+    *,
+    lean: float = 0.1,
+    points: bool = False,
 ) -> Patch:
     """A collar that stands up by `rise`, leaning out by `lean` times that, and is folded to lie `fall` on the cloth.
 
-    The ends of an open collar point down, as the tips of a shirt's collar do.
+    With `points` the ends point down and a little to the sides, as those of a shirt's collar do.
     """
     rise, fall = rise[:, None], fall[:, None]
     top = edge.points + rise * edge.up + (0.003 + lean * rise) * edge.out
-    tip = 0.0 if edge.closed else np.clip((edge.across - 0.7) / 0.3, 0, 1)[:, None]
-    down = np.array([0, -0.2, -1.0]) - (edge.normal @ [0, -0.2, -1.0])[:, None] * edge.normal
-    end = keep_above(shell, edge.points + fall * unit(edge.inwards + 1.3 * tip * unit(down)), 0.007)
+    way = edge.inwards
+    if points:
+        end = smoothstep(0.55, 0.95, edge.across)[:, None]
+        down = np.stack([0.55 * np.sign(edge.points[:, 0]), 0 * rise[:, 0], -1 + 0 * rise[:, 0]], 1)
+        down = unit(down - (edge.normal * down).sum(1, keepdims=True) * edge.normal)
+        way = unit(way * (1 - end) + down * end)
+    clearance = 0.0045
+    hem = keep_above(shell, edge.points + fall * way, clearance)
     foot = edge.points - 0.003 * edge.up
-    outer = top + 0.004 * edge.out + 0.002 * edge.normal
+    outer = top + 0.003 * edge.out + 0.001 * edge.normal
     rows = [foot, foot + 0.55 * (top - foot), top, outer]
-    rows += [keep_above(shell, outer + t * (end - outer), 0.007) for t in (0.3, 0.6, 0.85, 1.0)]
-    return thicken(grid_patch(np.stack(rows), close_columns=edge.closed), 0.0016)
+    rows += [keep_above(shell, outer + t * (hem - outer), clearance) for t in (0.2, 0.4, 0.6, 0.8, 1.0)]
+    grid = np.stack(rows)
+    mode = "wrap" if edge.closed else "nearest"
+    grid = ndimage.gaussian_filter1d(grid, 1.5, axis=1, mode=mode)
+    return thicken(grid_patch(grid, close_columns=edge.closed), 0.0016)
 
 
 def keep_above(shell: Patch, points: Float[np.ndarray, "n 3"], clearance: float) -> Float[np.ndarray, "n 3"]:

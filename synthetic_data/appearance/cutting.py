@@ -12,11 +12,14 @@ from synthetic_data.identity import GarmentSpec
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-_BUST_BOTTOM, _BUST_SIDE = 0.285, 0.280
-"""Where the bust ends below and at the sides on the template, metres."""
+_BUST_TOP, _BUST_BOTTOM, _BUST_SIDE = 0.10, 0.262, 0.198
+"""The bust is cut along the lower half of a rounded rectangle: height of its widest place, its lowest point, half its
+width on the template, metres. The body model's own borders, which are ragged, lie outside."""
 
 OPEN_FRONT = {"suit": (-0.262, 21.0), "blazer": (-0.255, 23.0), "jacket": (-0.29, 12.0), "robe": (-0.235, 27.0)}
 """Height at which the fronts meet, and half the angle between them in degrees."""
+COLLAR = {"shirt": 0.0765, "undershirt": 0.0745}
+"""Radius of the neckline of a shirt with a collar, metres."""
 WITH_SHIRT = ("suit", "blazer", "jacket")
 """Kinds that are worn over a shirt or a tee."""
 
@@ -28,11 +31,11 @@ def neckline(template: Float[np.ndarray, "*n 3"], spec: GarmentSpec) -> Float[np
         case "tee" | "sweater" | "overall":
             return around_neck(template, 0.079 + 0.010 * low)
         case "v-neck":
-            return open_front(template, 0.081 + 0.006 * low, -0.178 - 0.045 * low, 27 + 5 * low)
+            return open_front(template, 0.081 + 0.006 * low, -0.197 - 0.040 * low, 25 + 4 * low)
         case "scoop":
             return around_neck(template, 0.088 + 0.012 * low, 0.022 + 0.026 * low)
         case "polo" | "shirt":
-            return open_front(template, 0.0765, -0.128 - 0.035 * low, 16.0)
+            return open_front(template, COLLAR["shirt"], -0.128 - 0.035 * low, 16.0)
         case "hoodie":
             return around_neck(template, 0.088)
         case "turtleneck":
@@ -50,7 +53,7 @@ def undershirt(template: Float[np.ndarray, "*n 3"], spec: GarmentSpec) -> Float[
     """The same for what is worn beneath: a shirt with a collar, or a tee under a jacket."""
     if spec.kind == "jacket":
         return around_neck(template, 0.080)
-    return open_front(template, 0.0745, -0.112, 10.0)
+    return open_front(template, COLLAR["undershirt"], -0.112, 10.0)
 
 
 def bib(template: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
@@ -61,9 +64,11 @@ def bib(template: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
     return np.maximum(breast, np.minimum(straps, around_neck(template, 0.086)))
 
 
-def bust_edges(template: Float[np.ndarray, "*n 3"]) -> list[Float[np.ndarray, "*n"]]:
-    """Metres from where the bust is cut off, below and at the arms, positive inside."""
-    return [template[..., 2] + _BUST_BOTTOM, _BUST_SIDE - np.abs(template[..., 0])]
+def bust(template: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+    """About metres from where the bust is cut off, positive inside: through the upper arms and below the breast."""
+    x, _, z = np.moveaxis(template, -1, 0)
+    below = np.maximum(-z - _BUST_TOP, 0) / (_BUST_BOTTOM - _BUST_TOP)
+    return _BUST_SIDE * (1 - ((np.abs(x) / _BUST_SIDE) ** 3.0 + below**3.0) ** (1 / 3.0))
 
 
 def around_neck(template: Float[np.ndarray, "*n 3"], radius: float, front_drop: float = 0.0) -> Float[np.ndarray, "*n"]:
@@ -95,9 +100,3 @@ def cloth_coordinates(template: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, 
     ridge = np.interp(np.abs(x), [0.0, 0.06, 0.12, 0.2, 0.3], [-0.075, -0.095, -0.118, -0.142, -0.235])
     down = np.hypot(y - 0.045, z - ridge) + (-0.075 - ridge)
     return np.stack([x, down], -1)
-
-
-def beyond_armhole(template: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
-    """Metres past the seam between body and sleeve, negative on the body."""
-    x, _, z = np.moveaxis(template, -1, 0)
-    return np.abs(x) - np.interp(z, [-0.30, -0.24, -0.17, -0.1], [0.19, 0.178, 0.163, 0.158])

@@ -12,7 +12,7 @@ from backend.body_model.base import BodyModel
 from synthetic_data.appearance import collars, cutting
 from synthetic_data.appearance.atlas import ValueNoise, smoothstep
 from synthetic_data.appearance.patterns import cloth_tile
-from synthetic_data.appearance.pieces import Piece, join, thicken, tube
+from synthetic_data.appearance.pieces import Piece, boundary_loops, grid_patch, join, thicken, tube
 from synthetic_data.identity import Colour, GarmentSpec
 from synthetic_data.surface import Patch, extract, unit, vertex_normals
 
@@ -30,7 +30,15 @@ def hidden_skin(model: BodyModel, spec: GarmentSpec) -> Bool[np.ndarray, " S"]:
     if spec.kind in cutting.WITH_SHIRT:
         depth = np.maximum(depth, cutting.undershirt(template, spec))
     # The chin hangs over the throat and is no part of what lies under a collar.
-    return ((depth > 0.022) & (template[:, 2] < -0.115)).astype(bool)[skin].all(1)
+    covered = ((depth > 0.022) & (template[:, 2] < -0.115)).astype(bool)[skin].all(1)
+    return covered | (cutting.bust(template) < 0)[skin].all(1)
+
+
+def cut_skin(patch: Patch) -> Patch:
+    """The skin without what lies beyond the bust; `patch` has the attribute "template"."""
+    names = set(patch.attributes)
+    cut = clip(patch, cutting.bust(patch.attributes["template"]))
+    return dataclasses.replace(cut, attributes={name: cut.attributes[name] for name in sorted(names)})
 
 
 def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: GarmentSpec) -> list[Piece]:
@@ -40,6 +48,7 @@ def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Gar
     rng = np.random.default_rng([spec.seed, 10])
     hull = _hull(model, vertices, spec)
     tailor = _Tailor(spec, hull, rng)
+    tailor.underside()
     lift = 0.0
     if spec.kind in cutting.WITH_SHIRT:
         lift = 0.006
@@ -63,9 +72,7 @@ class _Tailor:
         """The outermost layer and its collar."""
         spec = self.spec
         shell, field = self._shell(lambda p: cutting.neckline(p, spec), lift)
-        pattern = (
-            spec.pattern if spec.kind not in ("suit", "blazer", "robe") or spec.pattern in ("checks",) else "plain"
-        )
+        pattern = _fitting_pattern(spec)
         texture, side = cloth_tile(spec, pattern)
         self._add("garment", shell, texture, side)
         plain, _ = cloth_tile(spec, "plain")
@@ -92,6 +99,31 @@ class _Tailor:
             case _:
                 self._lapels(shell, field, texture, side)
 
+    def underside(self) -> None:
+        """A smooth sheet that closes the bust from below: straight from the cut in front to the cut behind."""
+        cut = self.hull.attributes["template"]
+        whole = clip(self.hull, cutting.bust(cut))
+        field = whole.attributes["cut"][:, 0]
+        loop = max(boundary_loops(whole.faces), key=lambda b: (np.abs(field[b]) < 1e-5).sum())
+        template = whole.attributes["template"][loop]
+        # From one arm along the breast to the other, and back.
+        left, right = int(template[:, 0].argmax()), int(template[:, 0].argmin())
+        loop = np.roll(loop, -left)
+        middle = (right - left) % len(loop)
+        halves = [loop[: middle + 1], np.r_[loop[middle:], loop[:1]][::-1]]
+        sides = []
+        for half in halves:
+            turn = np.arctan2(*(whole.attributes["template"][half][:, [0, 2]] + [0, 0.16]).T)
+            turn = np.unwrap(turn)
+            order = np.argsort(turn)
+            at = np.linspace(turn.min(), turn.max(), 80)
+            sides.append(np.stack([np.interp(at, turn[order], whole.vertices[half][order, k]) for k in range(3)], 1))
+        t = np.linspace(0, 1, 7)[:, None, None]
+        sheet = grid_patch(sides[0][None] * (1 - t) + sides[1][None] * t)
+        plain, _ = cloth_tile(self.spec, "plain")
+        plain = plain * [0.7, 0.7, 0.7, 1]
+        self._add("underside", sheet, plain, 0.05)
+
     def undershirt(self) -> None:
         """Shirt with collar (and a tie with a suit), or a tee."""
         spec = self.spec
@@ -103,7 +135,7 @@ class _Tailor:
         texture, side = cloth_tile(shirt)
         shell, field = self._shell(lambda p: cutting.undershirt(p, spec), 0.0)
         self._add("shirt", shell, texture, side)
-        self._shirt_collar(shell, field, texture)
+        self._shirt_collar(shell, field, texture, beneath=True)
         if spec.kind == "suit":
             self._tie(shell)
         else:
@@ -129,7 +161,7 @@ class _Tailor:
         hull = self.hull
         lifted = dataclasses.replace(hull, vertices=hull.vertices + lift * vertex_normals(hull.vertices, hull.faces))
         template = hull.attributes["template"]
-        shell = clip(lifted, cut(template), *cutting.bust_edges(template))
+        shell = clip(lifted, cut(template), cutting.bust(template))
         return shell, shell.attributes["cut"][:, 0]
 
     def _add(self, name: str, patch: Patch, texture: np.ndarray, side: float) -> None:
@@ -140,32 +172,24 @@ class _Tailor:
             # A badge sits on the breast only.
             behind = (template[..., 1].mean(1) > 0.06) & (side > 0.5)
             uvs = uvs * [1, -1] / side + [0.5, 1.0] - 0.5 * behind[:, None, None] * [1, 1]
-            seam = np.abs(cutting.beyond_armhole(patch.attributes["template"]))
-            shade = 1 - 0.25 * np.exp(-((seam / 0.006) ** 2))
-            colour = np.concatenate([np.repeat(shade[:, None], 3, 1), np.ones((len(shade), 1))], 1)
-            patch = thicken(Patch(patch.vertices, patch.faces, uvs, {"colour": colour}), 0.0022)
+            patch = thicken(Patch(patch.vertices, patch.faces, uvs, {}), 0.0022)
         else:
             patch = dataclasses.replace(patch, corner_uvs=patch.corner_uvs / side)
         self.pieces.append(Piece(name, patch, "garment", "cloth", texture=texture))
 
-    def _shirt_collar(self, shell: Patch, field: np.ndarray, texture: np.ndarray) -> None:
+    def _shirt_collar(self, shell: Patch, field: np.ndarray, texture: np.ndarray, *, beneath: bool = False) -> None:
         edge = collars.neck_edge(shell, field)
         # The edge runs down the open front; the collar ends at the top button.
         level = shell.attributes["template"][KDTree(shell.vertices).query(edge.points)[1]]
-        kept = level[:, 2] > -0.122
-        edge = dataclasses.replace(
-            edge,
-            points=edge.points[kept],
-            inwards=edge.inwards[kept],
-            normal=edge.normal[kept],
-            out=edge.out[kept],
-            across=np.abs(np.linspace(-1, 1, int(kept.sum()))),
-            closed=False,
-        )
-        tip = smoothstep(0.75, 1.0, edge.across)
-        rise = 0.030 - 0.020 * tip
-        fall = 0.022 + 0.026 * tip
-        self._add("collar", collars.folded(edge, rise, fall, shell), texture, 0.05)
+        around = cutting.around_neck(level, cutting.COLLAR["undershirt" if beneath else "shirt"])
+        apart = 0.009 if beneath else 0.005
+        kept = (np.abs(around) < 0.002) & ((np.abs(level[:, 0]) > apart) | (level[:, 1] > 0.03))
+        first, last = np.flatnonzero(kept)[[0, -1]]
+        edge = collars.part_of(edge, first, last + 1)
+        point = 0.040 + 0.014 * self.spec.pattern_size - 0.010 * (self.spec.kind == "polo")
+        rise = np.interp(edge.across, [0, 0.5, 1.0], [0.027, 0.024, 0.012])
+        fall = np.interp(edge.across, [0, 0.55, 0.85, 1.0], [0.016, 0.018, 0.7 * point, point])
+        self._add("collar", collars.folded(edge, rise, fall, shell, lean=0.05, points=True), texture, 0.05)
 
     def _lapels(self, shell: Patch, field: np.ndarray, texture: np.ndarray, side: float) -> None:
         edge = collars.neck_edge(shell, field, count=200)
@@ -218,8 +242,6 @@ class _Tailor:
         self.pieces.append(Piece("drawstrings", join(strings), "garment", "cloth", colour))
 
     def _tie(self, shell: Patch) -> None:
-        from synthetic_data.appearance.pieces import grid_patch
-
         t = np.linspace(0, 1, 30)
         half = np.interp(t, [0, 0.10, 0.16, 0.2, 1], [0.017, 0.014, 0.010, 0.013, 0.034])
         across = np.linspace(-1, 1, 9)
@@ -236,6 +258,18 @@ class _Tailor:
         tie = dataclasses.replace(self.spec, colour=self.spec.second_colour, second_colour=self.spec.colour)
         texture, side = cloth_tile(tie, "stripes" if self.rng.random() < 0.4 else "plain")
         self._add("tie", thicken(grid_patch(points[:, ::-1]), 0.002), texture, side)
+
+
+_PRINTED = ("tee", "tank top", "sweater", "hoodie", "turtleneck", "off shoulder")
+"""Kinds with an unbroken breast for a print."""
+
+
+def _fitting_pattern(spec: GarmentSpec) -> str:
+    """The pattern, or plain cloth where no tailor would use it."""
+    if spec.pattern == "print":
+        return "print" if spec.kind in _PRINTED else "plain"
+    tailored = spec.kind in ("suit", "blazer", "robe")
+    return "plain" if tailored and spec.pattern != "checks" else spec.pattern
 
 
 def _smooth_rows(values: np.ndarray) -> np.ndarray:

