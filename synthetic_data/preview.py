@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,33 @@ def write_preview(folder: Path, out: Path, *, first: int | None = None, count: i
         files = {}
         for kind in data.config.passes:
             files[kind] = f"{person.entry.index:07d}-{kind}.jpg"
-            write_whole(out / files[kind], _jpeg(np.concatenate([shown(person, v, kind) for v in person.views], 1)))
+            strip = np.concatenate([shown(person, view, kind) for view in around(person.views)], 1)
+            write_whole(out / files[kind], _jpeg(strip))
         listed.append(_described(person, files))
-    write_whole(out / "index.html", _page(data.config.name, listed).encode())
+    write_whole(out / "index.html", _page(data.config.name, listed, people[0].data["classes"]).encode())
     return [out / "contact.png", out / "index.html"]
 
 
 def contact_sheet(people: Sequence[Person], columns: int | None = None) -> np.ndarray:
-    """Every person from three sides, (H, W, 3) uint8, in rows that read from left to right."""
+    """Every person from three sides, (H, W, 3) uint8, in rows that read from left to right with a gap in between."""
     strips = [np.concatenate([shown(p, view, "rgba") for view in three_views(p.views)], 1) for p in people]
+    gap = strips[0].shape[0] // 16
+    strips = [np.pad(strip, ((0, gap), (0, gap), (0, 0)), constant_values=255) for strip in strips]
     columns = columns or max(1, min(len(strips), round((len(strips) / 3 * 16 / 9) ** 0.5)))
     blank = np.full_like(strips[0], 255)
     strips += [blank] * (-len(strips) % columns)
     rows = [np.concatenate(strips[i : i + columns], 1) for i in range(0, len(strips), columns)]
-    return np.concatenate(rows)
+    return np.concatenate(rows)[: -gap or None, : -gap or None]
+
+
+def around(views: Sequence[View]) -> list[View]:
+    """Take by take: the portraits, then the views as one walks around the head from its right to its left side."""
+    return sorted(views, key=lambda view: (view.take, view.kind != "portrait", azimuth(view)))
+
+
+def azimuth(view: View) -> float:
+    """Where the camera stands, degrees from straight ahead (0) towards the character's left (90), -180 to 180."""
+    return float(np.degrees(np.arctan2(view.camera.centre[0], -view.camera.centre[1])))
 
 
 def three_views(views: Sequence[View]) -> list[View]:
@@ -110,7 +123,7 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=88)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=88, subsampling=0)
     return buffer.getvalue()
 
 
@@ -121,14 +134,23 @@ def _described(person: Person, files: dict[str, str]) -> dict[str, Any]:
         "files": files,
         "captions": [take["caption"] for take in takes],
         "attributes": takes[0]["attributes"],
-        "views": [view.name for view in person.views],
+        "views": [f"{view.name} {azimuth(view):.0f}°" for view in around(person.views)],
         "size": person.views[0].camera.width,
     }
 
 
-def _page(name: str, people: Sequence[dict[str, Any]]) -> str:
+def _page(name: str, people: Sequence[dict[str, Any]], classes: Mapping[str, int]) -> str:
     """The whole page; it opens from the disk, without a server."""
-    # "</" must not end the script.
-    content = json.dumps(people, sort_keys=True).replace("</", "<\\/")
-    template = Path(__file__).with_name("preview.html").read_text(encoding="utf-8")
-    return template.replace("@NAME@", html.escape(name)).replace("@PEOPLE@", content)
+    legend = [
+        [key, "rgb({}, {}, {})".format(*_CLASS_COLOURS[number % len(_CLASS_COLOURS)])]
+        for key, number in sorted(classes.items(), key=lambda item: item[1])
+    ]
+    page = Path(__file__).with_name("preview.html").read_text(encoding="utf-8")
+    for mark, content in (("@CLASSES@", _script(legend)), ("@NAME@", html.escape(name)), ("@PEOPLE@", _script(people))):
+        page = page.replace(mark, content)
+    return page
+
+
+def _script(value: Any) -> str:
+    """JSON within a script, which "</" must not end."""
+    return json.dumps(value).replace("</", "<\\/")

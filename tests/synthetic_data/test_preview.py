@@ -63,7 +63,7 @@ def test_an_identity_that_is_not_there_is_named(folder, tmp_path):
 def test_the_sheet_shows_every_identity_from_three_sides(folder):
     people = [Person.read(entry) for entry in DataSet.open(folder, partial=True).entries()]
     sheet = contact_sheet(people, columns=2)
-    assert sheet.shape == (5 * 24, 2 * 3 * 24, 3)
+    assert sheet.shape == (5 * 24 + 4, 2 * 3 * 24 + 1, 3)  # with gaps of a pixel
     sides = [view.camera.centre for view in three_views(people[0].views)]
     assert sides[0][1] < 0 and abs(sides[0][0]) < -sides[0][1] and sides[2][1] > sides[0][1]
     assert len({view.name for view in three_views(people[0].views)}) == 3
@@ -74,11 +74,14 @@ def test_the_page_stands_alone(folder, tmp_path):
     page = (tmp_path / "index.html").read_text()
     assert not re.search(r"https?://|src=", page) and "@" not in re.sub(r"@media", "", page)
     found = re.search(r"const people = (.*);\n", page)
+    assert 'const classes = [["skin", "rgb(224, 172, 140)"]];' in page and 'loading: "lazy"' in page
     assert found
     people = json.loads(found[1].replace("<\\/", "</"))
     assert [person["index"] for person in people] == [2, 3, 4, 5, 6]
     for person in people:
-        assert len(person["views"]) == 7 and set(person["files"]) == {"rgba", "depth", "normal", "segmentation", "uv"}
+        angles = [int(name.split()[1].rstrip("°")) for name in person["views"]]
+        assert person["views"][0].startswith("t0p") and angles[1:] == sorted(angles[1:]) and len(angles) == 7
+        assert list(person["files"]) == ["rgba", "depth", "normal", "segmentation", "uv"]
         assert all((tmp_path / name).exists() for name in person["files"].values())
 
 
