@@ -73,7 +73,8 @@ class _Tailor:
         spec = self.spec
         shell, field = self._shell(lambda p: cutting.neckline(p, spec), lift)
         pattern = _fitting_pattern(spec)
-        texture, side = cloth_tile(spec, pattern)
+        loud = spec.kind in ("suit", "blazer")
+        texture, side = cloth_tile(_toned_down(spec) if loud else spec, pattern)
         self._add("garment", shell, texture, side)
         plain, _ = cloth_tile(spec, "plain")
         trim = plain.copy()
@@ -111,13 +112,16 @@ class _Tailor:
         loop = np.roll(loop, -left)
         middle = (right - left) % len(loop)
         halves = [loop[: middle + 1], np.r_[loop[middle:], loop[:1]][::-1]]
+        # Bare arms are thinner than the hull around them.
+        bare = smoothstep(0.005, -0.005, cutting.neckline(whole.attributes["template"], self.spec))
+        points = whole.vertices - bare[:, None] * whole.attributes["above"]
         sides = []
         for half in halves:
             turn = np.arctan2(*(whole.attributes["template"][half][:, [0, 2]] + [0, 0.16]).T)
             turn = np.unwrap(turn)
             order = np.argsort(turn)
             at = np.linspace(turn.min(), turn.max(), 80)
-            sides.append(np.stack([np.interp(at, turn[order], whole.vertices[half][order, k]) for k in range(3)], 1))
+            sides.append(np.stack([np.interp(at, turn[order], points[half][order, k]) for k in range(3)], 1))
         t = np.linspace(0, 1, 7)[:, None, None]
         sheet = grid_patch(sides[0][None] * (1 - t) + sides[1][None] * t)
         plain, _ = cloth_tile(self.spec, "plain")
@@ -264,6 +268,13 @@ _PRINTED = ("tee", "tank top", "sweater", "hoodie", "turtleneck", "off shoulder"
 """Kinds with an unbroken breast for a print."""
 
 
+def _toned_down(spec: GarmentSpec) -> GarmentSpec:
+    """The same with a second colour close to the first, as a suit's checks have."""
+    first, second = np.array(spec.colour), np.array(spec.second_colour)
+    red, green, blue = np.clip(first + 0.3 * (second - first) + 0.02, 0, 1)
+    return dataclasses.replace(spec, second_colour=(float(red), float(green), float(blue)))
+
+
 def _fitting_pattern(spec: GarmentSpec) -> str:
     """The pattern, or plain cloth where no tailor would use it."""
     if spec.pattern == "print":
@@ -279,7 +290,10 @@ def _smooth_rows(values: np.ndarray) -> np.ndarray:
 
 
 def _hull(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: GarmentSpec) -> Patch:
-    """The refined hull, lifted clear of the skin, looser towards the hem, with a few soft folds."""
+    """The refined hull, lifted clear of the skin, looser towards the hem, with a few soft folds.
+
+    The attribute "above" is the way from the skin to the hull.
+    """
     topology = model.topology
     triangles = topology.parts["garment"]
     faces = topology.faces[triangles]
@@ -297,7 +311,8 @@ def _hull(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: GarmentSpe
     skin_normals = vertex_normals(vertices, skin)[used][nearest]
     height = ((points - vertices[used][nearest]) * skin_normals).sum(1)
     points = points + np.clip(0.0045 - height, 0, 0.03)[:, None] * skin_normals
-    return dataclasses.replace(hull, vertices=points)
+    above = np.clip(height, 0.0045, 0.03)[:, None] * skin_normals
+    return dataclasses.replace(hull, vertices=points, attributes={**hull.attributes, "above": above})
 
 
 def clip(patch: Patch, cut: Float[np.ndarray, " V"], *others: Float[np.ndarray, " V"]) -> Patch:

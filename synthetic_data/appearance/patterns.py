@@ -24,7 +24,7 @@ def cloth_tile(spec: GarmentSpec, pattern: str | None = None) -> tuple[Float[np.
     pattern = pattern or spec.pattern
     first, second = np.array(spec.colour), np.array(spec.second_colour)
     # Two colours that nobody can tell apart make no pattern.
-    if np.abs(first - second).sum() < 0.15:
+    if np.abs(first - second).sum() < 0.05:
         second = first * 0.35 if first.sum() > 0.3 else first + 0.35
     side = {"plain": 0.05, "heather": 0.12, "print": 0.62}.get(pattern, 0.024 + 0.05 * spec.pattern_size)
     across, down = np.meshgrid((np.arange(_TILE) + 0.5) / _TILE, (np.arange(_TILE) + 0.5) / _TILE)
