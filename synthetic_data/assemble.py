@@ -109,11 +109,12 @@ def _hair(
     spec: IdentitySpec, model: BodyModel, vertices: Float[np.ndarray, "V 3"], covered, detail: Detail
 ) -> Iterator[Thing]:
     hair, share = spec.hair, detail.strands
+    veiled = spec.accessories.headwear == "headscarf"
     beard = dataclasses.replace(hair, melanin=hair.melanin * (1 - 0.6 * spec.beard.greyer), dye=0.0)
     brows = dataclasses.replace(hair, melanin=max(hair.melanin, 0.3), dye=0.0)
     lashes = dataclasses.replace(hair, melanin=1.0, dye=0.0)
     grown: list[tuple[str, Strands | None, HairSpec, str]] = [
-        ("hair", grow_hair(model, vertices, hair, covered, detail=share), hair, "hair"),
+        ("hair", None if veiled else grow_hair(model, vertices, hair, covered, detail=share), hair, "hair"),
         ("beard", grow_beard(model, vertices, spec.beard, hair, detail=share), beard, "beard"),
         ("brows", grow_brows(model, vertices, hair, detail=share), brows, "brow"),
         ("lashes", grow_lashes(model, vertices, hair, detail=share), lashes, "lash"),

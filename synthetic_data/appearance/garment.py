@@ -48,10 +48,9 @@ def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Gar
     rng = np.random.default_rng([spec.seed, 10])
     hull = _hull(model, vertices, spec)
     tailor = _Tailor(spec, hull, rng)
-    tailor.underside()
-    lift = 0.0
+    lift = 0.006 if spec.kind in cutting.WITH_SHIRT else 0.0
+    tailor.underside(lift)
     if spec.kind in cutting.WITH_SHIRT:
-        lift = 0.006
         tailor.undershirt()
     elif spec.kind == "overall":
         tailor.tee("tee", spec.second_colour, 0.0)
@@ -100,11 +99,9 @@ class _Tailor:
             case _:
                 self._lapels(shell, field, texture, side)
 
-    def underside(self) -> None:
+    def underside(self, lift: float) -> None:
         """A smooth sheet that closes the bust from below: straight from the cut in front to the cut behind."""
-        cut = self.hull.attributes["template"]
-        whole = clip(self.hull, cutting.bust(cut))
-        field = whole.attributes["cut"][:, 0]
+        whole, field = self._shell(cutting.bust, lift)
         loop = max(boundary_loops(whole.faces), key=lambda b: (np.abs(field[b]) < 1e-5).sum())
         template = whole.attributes["template"][loop]
         # From one arm along the breast to the other, and back.
@@ -137,7 +134,7 @@ class _Tailor:
         pale = _WHITE if self.rng.random() < 0.6 else tuple(0.5 + 0.4 * np.array(spec.second_colour))
         shirt = dataclasses.replace(spec, colour=pale, pattern="plain")
         texture, side = cloth_tile(shirt)
-        shell, field = self._shell(lambda p: cutting.undershirt(p, spec), 0.0)
+        shell, field = self._shell(lambda p: cutting.undershirt(p, spec), 0.0, short=0.004)
         self._add("shirt", shell, texture, side)
         self._shirt_collar(shell, field, texture, beneath=True)
         if spec.kind == "suit":
@@ -147,7 +144,7 @@ class _Tailor:
 
     def tee(self, name: str, colour: Colour, lift: float) -> None:
         """A plain tee with a ribbed neck."""
-        shell, field = self._shell(lambda p: cutting.around_neck(p, 0.080), lift)
+        shell, field = self._shell(lambda p: cutting.around_neck(p, 0.080), lift, short=0.002)
         texture, side = cloth_tile(dataclasses.replace(self.spec, colour=colour), "plain")
         self._add(name, shell, texture, side)
         self._add("collar", collars.rib(collars.neck_edge(shell, field), 0.012), texture, side)
@@ -160,12 +157,12 @@ class _Tailor:
         spots = [self._front(shell, np.array([[x, -0.190]])) for x in (-0.068, 0.068)]
         self._buttons(spots, 0.008, "metal", (0.6, 0.5, 0.3))
 
-    def _shell(self, cut, lift: float) -> tuple[Patch, np.ndarray]:
-        """The hull lifted and cut, and the cutting field at its vertices."""
+    def _shell(self, cut, lift: float, *, short: float = 0.0) -> tuple[Patch, np.ndarray]:
+        """The hull lifted and cut, and the cutting field at its vertices; it ends `short` of the bust's border."""
         hull = self.hull
         lifted = dataclasses.replace(hull, vertices=hull.vertices + lift * vertex_normals(hull.vertices, hull.faces))
         template = hull.attributes["template"]
-        shell = clip(lifted, cut(template), cutting.bust(template))
+        shell = clip(lifted, cut(template), cutting.bust(template) - short)
         return shell, shell.attributes["cut"][:, 0]
 
     def _add(self, name: str, patch: Patch, texture: np.ndarray, side: float) -> None:
@@ -261,7 +258,11 @@ class _Tailor:
         points[:, :, 1] = _smooth_rows(points[:, :, 1])
         tie = dataclasses.replace(self.spec, colour=self.spec.second_colour, second_colour=self.spec.colour)
         texture, side = cloth_tile(tie, "stripes" if self.rng.random() < 0.4 else "plain")
-        self._add("tie", thicken(grid_patch(points[:, ::-1]), 0.002), texture, side)
+        patch = thicken(grid_patch(points[:, ::-1]), 0.002)
+        along, across = np.moveaxis(patch.corner_uvs, -1, 0)
+        # A tie is cut on the bias.
+        patch = dataclasses.replace(patch, corner_uvs=np.stack([across, along + 0.8 * across], -1))
+        self._add("tie", patch, texture, side)
 
 
 _PRINTED = ("tee", "tank top", "sweater", "hoodie", "turtleneck", "off shoulder")

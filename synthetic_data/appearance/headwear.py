@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ from scipy.spatial import KDTree
 
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import smoothstep
+from synthetic_data.appearance.garment import clip
 from synthetic_data.appearance.patterns import cloth_tile
-from synthetic_data.appearance.pieces import Piece, grid_patch, join, thicken, tube
+from synthetic_data.appearance.pieces import Piece, grid_patch, thicken, tube
 from synthetic_data.identity import AccessorySpec, GarmentSpec
 from synthetic_data.surface import Patch, unit
 
@@ -87,6 +89,7 @@ class _Skull:
     def __init__(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> None:
         used = np.unique(model.topology.faces[model.topology.parts["skin"]])
         regions = model.topology.regions
+        self._skin = vertices[used]
         used = used[(regions["ears"][used] < 0.2) & (regions["mouth_interior"][used] < 0.1)]
         offset = vertices[used] - _CENTRE
         self._radius = np.linalg.norm(offset, axis=1)
@@ -99,6 +102,14 @@ class _Skull:
         weight = np.exp(-((distance / 0.12) ** 2)) + 1e-9
         found = (self._radius[nearest] * weight).sum(1) / weight.sum(1)
         return found.reshape(direction.shape[:-1])
+
+    def farthest(self, direction: Float[np.ndarray, "*n 3"], centre: Float[np.ndarray, "3"]) -> Float[np.ndarray, "*n"]:
+        """Metres from `centre` to the farthest skin within a few degrees of unit vectors."""
+        offset = self._skin - centre
+        radius = np.linalg.norm(offset, axis=1)
+        distance, nearest = KDTree(offset / radius[:, None]).query(direction.reshape(-1, 3), k=10)
+        near = distance < np.maximum(0.07, 1.2 * distance[:, :1])
+        return np.where(near, radius[nearest], 0).max(1).reshape(direction.shape[:-1])
 
     def shell(self, low: np.ndarray, high: float, lift, rows: int = 40, azimuth: np.ndarray | None = None):
         """Points (rows, sectors, 3) from the elevations `low` up to `high`, lifted by `lift(azimuth, t)` metres."""
@@ -205,33 +216,39 @@ def _turban(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> lis
     return [_sewn("turban", thicken(grid_patch(points[:, ::-1], close_columns=True), 0.003), spec)]
 
 
+_WITHIN = np.array([0.0, 0.020, -0.050])
+"""From here head, throat and shoulders are seen in every direction without a gap, metres."""
+
+
 def _headscarf(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
-    """A scarf around head and throat that leaves the face free, with a roll of cloth around the neck."""
+    """A cloth over head and shoulders with an oval opening for the face."""
     around = _turn()
-    # Angles from the direction of the face; 0 of `around` points up.
-    opening = np.interp(np.cos(around), [-1, -0.4, 0.3, 1], [0.90, 0.98, 1.04, 0.72])
-    t = np.linspace(0, 1, 56)[:, None]
-    angle = opening[None] + t * (np.pi - 0.002 - opening[None])
-    side, up = np.sin(around) * np.sin(angle), np.cos(around) * np.sin(angle)
-    direction = np.stack([side, -np.cos(angle), up], -1)
-    fold = 0.003 * np.sin(6 * around + 9 * t) * smoothstep(0.1, 0.5, t)
-    # The chin reaches farther than the throat, where the cloth is gathered.
-    reach = np.minimum(skull.radius(direction), 0.116 + 0.055 * smoothstep(0.3, 0.0, t))
-    # Over the nape the cloth hangs free, and it bridges the hollow between jaw and shoulder.
-    reach = np.maximum(reach, 0.112 * smoothstep(0.25, 0.6, t))
-    reach = ndimage.gaussian_filter(reach, (2.0, 4.0), mode=("nearest", "wrap"))
-    reach = reach + 0.008 + 0.010 * smoothstep(0.0, 0.3, t) + fold
-    reach[:3] -= np.array([[0.007], [0.003], [0.001]])
-    points = _CENTRE + direction * reach[..., None]
-    neck = np.array([0, 0.020, -0.108])
-    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    ring = neck + np.stack([0.078 * np.sin(turn), -0.088 * np.cos(turn), 0.018 * np.cos(turn)], 1)
-    wound = [tube(ring, 0.020 + 0.003 * np.sin(5 * turn), sides=14, closed=True)]
-    wound.append(tube(ring * [1.12, 1.08, 1] - [0, 0, 0.022], 0.018 + 0.003 * np.cos(4 * turn), sides=14, closed=True))
-    return [
-        _sewn("scarf", thicken(grid_patch(points[:, ::-1], close_columns=True), 0.002), spec),
-        _sewn("wound", join(wound), spec),
-    ]
+    c, s = np.cos(around), np.sin(around) ** 2
+    hem = -(s * 0.68 + (1 - s) * np.where(c > 0, 1.08, 0.88)) - 0.03 * np.sin(2 * around + rng.uniform(0, 6))
+    t = np.linspace(0, 1, 80)[:, None]
+    elevation = hem + t * (np.pi / 2 - hem)
+    turn = np.broadcast_to(around, elevation.shape)
+    level = np.cos(elevation)
+    way = np.stack([np.sin(turn) * level, -np.cos(turn) * level, np.sin(elevation)], -1)
+    # Cloth is stretched over what stands out: the farthest skin around, then smoothed. Below the ears it hangs free.
+    reach = ndimage.grey_dilation(np.minimum(skull.farthest(way, _WITHIN), 0.19), (3, 3), mode="wrap")
+    reach = np.maximum(reach, 0.086 * smoothstep(0.45, -0.1, elevation) / np.maximum(level, 0.55))
+    reach = ndimage.gaussian_filter(reach, (3.5, 2.5), mode=["nearest", "wrap"])
+    points = _WITHIN + way * reach[..., None]
+    # Angle from the direction of the face, less that of the opening; 0 of `side` points up.
+    out = unit(points - _CENTRE)
+    side = np.arctan2(out[..., 0], out[..., 2])
+    opening = np.interp(np.cos(side), [-1, -0.4, 0.3, 1], [0.88, 0.96, 0.96, 0.60])
+    field = np.arccos(np.clip(-out[..., 1], -1, 1)) - opening
+    low = smoothstep(-0.25, -0.75, elevation)
+    fold = 0.003 * np.sin(6 * turn + 2.0 * np.sin(2 * turn) + rng.uniform(0, 6)) * low
+    points = points + (0.009 + fold + 0.014 * low)[..., None] * way + 0.014 * low[..., None] * [0, 0, 1.0]
+    # Around the face it lies on the skin.
+    close = smoothstep(0.30, 0.02, field)[..., None]
+    points = points * (1 - close) + close * (_CENTRE + (skull.radius(out) + 0.0025)[..., None] * out)
+    sheet = grid_patch(points[:, ::-1], close_columns=True)
+    sheet = clip(sheet, field[:, ::-1].ravel())
+    return [_sewn("scarf", thicken(dataclasses.replace(sheet, attributes={}), 0.002), spec)]
 
 
 def _headband(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
