@@ -9,8 +9,16 @@ import numpy as np
 
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import smoothstep
-from synthetic_data.appearance.hair_families import FAMILIES, HANGING, Family, cut_height, fringe_chance, strand_length
-from synthetic_data.appearance.hair_fields import CROWN, around_face, comb, towards_neck
+from synthetic_data.appearance.hair_families import (
+    FADED,
+    FAMILIES,
+    HANGING,
+    Family,
+    cut_height,
+    fringe_chance,
+    strand_length,
+)
+from synthetic_data.appearance.hair_fields import CROWN, around_face, comb, tangential, towards_neck
 from synthetic_data.appearance.hair_masks import hairline_elevation, head_angles, scalp_mask
 from synthetic_data.appearance.hair_shape import children, frizzed, gathered, locks, roped, shortened, waved
 from synthetic_data.appearance.hair_skin import Head
@@ -75,7 +83,7 @@ def grow_hair(
     points = shortened(points, _share(roots, hair, family, rng))
     lock = locks(features, family.locks, rng)
     if hair.family == "locs":
-        points = roped(points, lock, 0.0038 + 0.0018 * hair.volume, rng)
+        points = roped(points, lock, 0.0044 + 0.0018 * hair.volume, rng)
     else:
         points = gathered(points, lock, family.clump, 1.2 if family.wave is None else 0.6, rng)
     points = _textured(points, lock, hair, family, rng)
@@ -85,9 +93,17 @@ def grow_hair(
 def _crowded(template: Float[np.ndarray, "n 3"], hair: HairSpec, family: Family) -> Float[np.ndarray, "n"]:
     """Share of the roots, 0 to 1: most where hair parts and would bare the skin, along the parting and at the crown."""
     crown = np.exp(-(((template - CROWN) / 0.028) ** 2).sum(-1))
-    line = np.exp(-(((template[:, 0] - hair.parting) / 0.009) ** 2)) * smoothstep(0.07, 0.09, template[:, 2])
-    parts = {"whorl": crown, "crown": crown, "pixie": crown, "tied": line if hair.family == "braids" else 0 * crown}
-    return 0.5 + 0.5 * parts.get(family.comb, np.maximum(line, 0.7 * crown))
+    braided = hair.family == "braids"
+    middle = hair.parting * (smoothstep(0.08, 0.02, template[:, 1]) if braided else 1)
+    line = np.exp(-(((template[:, 0] - middle) / 0.009) ** 2)) * np.maximum(
+        smoothstep(0.07, 0.09, template[:, 2]), braided
+    )
+    parts = {"whorl": crown, "crown": crown, "pixie": crown, "tied": line * braided}
+    dense = parts.get(family.comb, np.maximum(line, 0.7 * crown))
+    if hair.family in FADED:
+        # Clipped hair is too short to lie over gaps.
+        dense = np.maximum(dense, smoothstep(0.10, 0.06, template[:, 2]))
+    return 0.45 + 0.55 * dense
 
 
 def _features(template: np.ndarray, hair: HairSpec, fringe: np.ndarray) -> Float[np.ndarray, "n 5"]:
@@ -96,18 +112,30 @@ def _features(template: np.ndarray, hair: HairSpec, fringe: np.ndarray) -> Float
     side = 0.03 * _side(template, hair) * parted * smoothstep(0.055, 0.03, template[:, 1])
     clipped = np.zeros(len(template))
     if hair.family == "undercut":
-        clipped = 0.05 * (smoothstep(0.058, 0.094, template[:, 2]) > 0.55)
+        clipped = 0.02 * smoothstep(0.066, 0.09, template[:, 2])
     if hair.family == "mohawk":
         clipped = 0.05 * (np.abs(template[:, 0]) < 0.0235)
+    clipped = clipped + 0.04 * _crosses(template, hair)[0]
     return np.concatenate([template, (side * ~fringe)[:, None], (0.06 * fringe + clipped)[:, None]], 1)
 
 
 def _side(template: np.ndarray, hair: HairSpec) -> Float[np.ndarray, " n"]:
     """-1 or 1: the side of the parting, whose line wavers a little and where single strands lie across."""
-    # A hash of the place, so that a strand is on one side whoever asks.
-    jitter = np.modf(np.abs(np.sin(template @ [9137.0, 7411.0, 8353.0]) * 1e4))[0] - 0.5
-    line = hair.parting + 0.0015 * np.sin(140 * template[:, 1]) + 0.005 * jitter
+    line = hair.parting + 0.0015 * np.sin(140 * template[:, 1]) + 0.005 * (_chance(template) - 0.5)
     return np.where(template[:, 0] > line, 1.0, -1.0)
+
+
+def _crosses(template: Float[np.ndarray, "n 3"], hair: HairSpec) -> tuple[np.ndarray, Float[np.ndarray, "n 3"]]:
+    """Which strands lie across the crown, or all would leave it bald, and which way (template axes)."""
+    near = np.exp(-(((template - CROWN) / 0.02) ** 2).sum(1))
+    wears = FAMILIES[hair.family].comb in ("whorl", "crown", "pixie", "parted", "locs")
+    angle = 2.4 * (_chance(template[:, ::-1]) - 0.5)
+    return wears * (_chance(template) < 0.75 * near), np.stack([np.sin(angle), np.cos(angle), 0 * angle], 1)
+
+
+def _chance(template: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+    """0 to 1, a hash of the place: the same for a strand whoever asks."""
+    return np.modf(np.abs(np.sin(template @ [9137.0, 7411.0, 8353.0]) * 1e4))[0]
 
 
 def _grow_guides(
@@ -132,9 +160,11 @@ def _grow_guides(
     press = np.zeros(count)
     layer = np.where(fringe, np.minimum(layer, 0.006), layer)
     heading = _first(roots, hair, family, fringe, side)
-    # At the crown strands cross each other, or they would leave a bald whorl.
-    crossing = np.exp(-(((roots.template - CROWN) / 0.025) ** 2).sum(1, keepdims=True))
-    heading = unit(heading + (0.06 + 0.5 * crossing) * rng.normal(0, 1, heading.shape))
+    crosses, across = _crosses(roots.template, hair)
+    heading = unit(heading + rng.normal(0, 0.06, heading.shape) + 0.8 * across * crosses[:, None])
+    if family.comb in ("parted", "locs"):
+        # No heart-shaped outline: hair lies low at the parting.
+        layer = layer * (0.4 + 0.6 * smoothstep(0.0, 0.035, np.abs(roots.template[:, 0] - hair.parting)))
     points = np.empty((count, steps, 3))
     points[:, 0] = roots.positions - 0.0007 * roots.normals
     normal, height = roots.normals, np.zeros(count)
@@ -149,6 +179,7 @@ def _grow_guides(
         ahead = q - np.array([0, 0.05, 0.12])
         ahead = unit(ahead - normal * (normal * ahead).sum(1, keepdims=True))
         way = np.where(fringe[:, None], ahead, way)
+        way = np.where((crosses & (travelled < 0.03))[:, None], tangential(across, normal), way)
         pull = family.gravity * (1 - 0.25 * hair.volume) * (0.35 + 0.65 * np.clip(travelled / 0.1, 0, 1))
         wanted = family.stiffness * heading + cling * near * way - pull[:, None] * [0, 0, 1.0]
         if hangs:
@@ -200,7 +231,7 @@ def _lifted(template: np.ndarray, hair: HairSpec) -> Float[np.ndarray, " n"]:
 
 def _turned_ends(points: np.ndarray, along: float, hair: HairSpec) -> Float[np.ndarray, "n 3"]:
     """Ends of a layered cut that turn in or out."""
-    return (_outwards(points) + np.array([0, 0, 0.35])) * (0.85 if hair.curl > 0.4 else -0.5) * max(along - 0.75, 0) * 4
+    return (_outwards(points) + np.array([0, 0, 0.35])) * (0.6 if hair.curl > 0.4 else -0.5) * max(along - 0.75, 0) * 4
 
 
 def _outwards(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

@@ -27,8 +27,8 @@ class Family:
     `comb` names the direction field. `lift` is how far (metres) strands lie above the skin at volume 0 and 1. `cling`
     is how strongly the comb acts, `gravity` and `stiffness` are weights against it. `locks` is the number of locks,
     `clump` how much of the way to its lock a tip is drawn. `wave` is (radius, wavelength) in metres at curl 0 and 1, or
-    None for straight hair; `coherence` is how much neighbours share of it. `tip` is a tip's radius over the root's: coils
-    that end in tufts show no single tips.
+    None for straight hair; `coherence` is how much neighbours share of it. `tip` is a tip's radius over the root's:
+    coils that end in tufts show no single tips.
     """
 
     comb: str
@@ -47,14 +47,16 @@ class Family:
     tip: float = 0.4
 
 
-_SHORT = Family("whorl", 23000, 8, 1.3e-4, (0.002, 0.007), 0.7, 0.15, 0.75, locks=1800, clump=0.33, stray=0.01)
-_HANGING = Family("parted", 20000, 22, 1.45e-4, (0.003, 0.014), 1.0, 0.75, 0.55, locks=700, clump=0.5, stray=0.005)
-_BACK = Family("back", 21000, 14, 1.35e-4, (0.002, 0.007), 1.0, 0.12, 0.55, locks=800, clump=0.5, stray=0.01)
+_SHORT = Family("whorl", 25000, 8, 1.7e-4, (0.002, 0.007), 0.7, 0.15, 0.75, locks=1800, clump=0.33, stray=0.01)
+_HANGING = Family(
+    "parted", 20000, 22, 1.45e-4, (0.003, 0.014), 1.0, 0.75, 0.55, locks=700, clump=0.5, stray=0.005, tip=0.6
+)
+_BACK = Family("back", 21000, 14, 1.5e-4, (0.002, 0.007), 1.0, 0.12, 0.55, locks=800, clump=0.5, stray=0.01)
 
 FAMILIES = {
     "tonsure": dataclasses.replace(_SHORT, count=13000, clump=0.3),
-    "buzz": Family("whorl", 30000, 3, 1.1e-4, (0.001, 0.002), 0.35, 0.0, 0.9, locks=4000, clump=0.08, stray=0.0),
-    "crop": dataclasses.replace(_SHORT, count=23000, points=6, locks=1900, clump=0.35),
+    "buzz": Family("whorl", 32000, 3, 1.5e-4, (0.001, 0.002), 0.35, 0.0, 0.9, locks=4000, clump=0.08, stray=0.0),
+    "crop": dataclasses.replace(_SHORT, count=27000, points=6, radius=1.9e-4, clump=0.25),
     "short": _SHORT,
     "receding": dataclasses.replace(_SHORT, count=19000, clump=0.35),
     "undercut": dataclasses.replace(_BACK, comb="swept", points=12, lift=(0.004, 0.012), clump=0.6),
@@ -78,18 +80,18 @@ FAMILIES = {
         wave=((0.0065, 0.040), (0.0095, 0.024)), coherence=0.96,
     ),
     "afro": Family(
-        "radial", 18000, 24, 1.7e-4, (0.0, 0.0), 0.0, 0.0, 1.0, locks=1500, clump=0.75, stray=0.0,
+        "radial", 18000, 24, 1.7e-4, (0.0, 0.0), 0.0, 0.0, 1.0, locks=1700, clump=0.65, stray=0.0,
         wave=((0.0022, 0.018), (0.0032, 0.010)), coherence=0.8, tip=1.1,
     ),
     "locs": dataclasses.replace(
-        _HANGING, comb="locs", count=15000, points=26, lift=(0.007, 0.014), gravity=0.6, locks=180, stray=0.0
+        _HANGING, comb="locs", count=15000, points=26, lift=(0.007, 0.014), gravity=0.6, locks=220, stray=0.0
     ),
     "braids": Family("tied", 19000, 46, 1.2e-4, locks=520, clump=0.35),
     "ponytail": Family("tied", 21000, 34, 1.2e-4, locks=520, clump=0.45),
     "bun": Family("tied", 20000, 40, 1.2e-4, locks=520, clump=0.35),
 }  # fmt: skip
 HANGING = ("bob", "fringe bob", "lob", "long", "layered", "wavy", "curly", "locs")
-_FADED = ("crop", "short", "receding", "undercut", "quiff", "side part", "mohawk")
+FADED = ("crop", "short", "receding", "undercut", "quiff", "side part", "mohawk")
 
 
 def fringe_chance(template: Float[np.ndarray, "n 3"], hair: HairSpec) -> Float[np.ndarray, " n"]:
@@ -132,7 +134,8 @@ def strand_length(
     elif family == "undercut":
         # Clippers leave more and more up to the disconnected top.
         sides = 0.003 + 0.009 * (1 - hair.fade) + 0.016 * smoothstep(0.015, 0.08, z) ** 1.5
-        length = np.where(top > 0.55, hair.length * (0.75 + 0.25 * front) * vary, sides * vary)
+        length = sides + smoothstep(0.4, 0.75, top) * (hair.length * (0.75 + 0.25 * front) - sides)
+        length = length * vary
     elif family == "quiff":
         length = hair.length * (0.5 + 0.5 * front) * (0.4 + 0.6 * top) * vary
     elif family == "slick":
@@ -144,7 +147,7 @@ def strand_length(
         length = hair.length * (0.42 + 0.58 * top) * (0.75 + 0.25 * front) * vary
     else:
         length = hair.length * (0.5 + 0.5 * top) * vary
-    if family in _FADED and family not in ("mohawk", "undercut"):
+    if family in FADED and family not in ("mohawk", "undercut"):
         # Clippers start short at the hairline and leave more towards the top.
         low = smoothstep(0.105, 0.03, z)
         clipped = 0.0025 + 0.010 * (1 - hair.fade) + 0.02 * smoothstep(0.01, 0.085, z)

@@ -65,8 +65,12 @@ def comb(
         fan = 7 * (x - hair.parting * closed) * _ACROSS + 0.9 * backwards
         way = side * _ACROSS * (0.15 * closed + 0.95 * top * closed) + fan * (1 - closed) * top
         way = way + backwards * (0.42 * top * front + 0.9 * face * (1 - 0.6 * top)) + 1.3 * down
-    way = way - normals * (way * normals).sum(1, keepdims=True)
-    return unit(way)
+    return unit(tangential(way, normals))
+
+
+def tangential(ways: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """The part of `ways` that runs along the skin."""
+    return ways - normals * (ways * normals).sum(1, keepdims=True)
 
 
 def around_face(points: Float[np.ndarray, "n 3"], side: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:

@@ -60,7 +60,9 @@ class Head:
         if over_ears:
             # Long hair falls over a collar, which stands off the neck but leaves the throat free.
             collar = smoothstep(-0.035, -0.085, template[:, 2]) * smoothstep(-0.06, 0.0, template[:, 1])
-            self._extra = np.maximum(1.4 * self._extra, collar * (0.020 + 0.012 * smoothstep(-0.20, -0.13, template[:, 2])))
+            self._extra = np.maximum(
+                1.4 * self._extra, collar * (0.020 + 0.012 * smoothstep(-0.20, -0.13, template[:, 2]))
+            )
         self._tree = KDTree(self._points)
         skull = template[:, 2] > -0.03
         mean, mean_t = self._points[skull].mean(0), template[skull].mean(0)

@@ -56,7 +56,7 @@ def grow_tied(
     if len(middles) == 1:
         tie = np.zeros(count, int)
     else:
-        wavering = hair.parting * smoothstep(0.08, 0.02, roots.template[:, 1]) + rng.normal(0, 0.0016, count)
+        wavering = hair.parting * smoothstep(0.08, 0.02, roots.template[:, 1]) + rng.normal(0, 0.0035, count)
         tie = np.where(roots.template[:, 0] > wavering, 0, 1)
     on_skull = 14
     features = np.concatenate([roots.template, 0.05 * tie[:, None]], 1)
@@ -201,7 +201,11 @@ def _tail(
     radius = TIE_RADIUS + (swell - TIE_RADIUS) * smoothstep(0.0, 0.25, t) - 0.55 * swell * smoothstep(0.6, 1.05, t)
     radius = radius * (entry[:, 1] * (0.65 + 0.6 * rng.random(60)[strand]))[:, None]
     phase, pitch = rng.random(60)[strand], rng.uniform(2, 3.5, 60)[strand]
-    wave = (0.002 + 0.007 * hair.curl) * np.sin(2 * np.pi * (phase[:, None] + pitch[:, None] * t)) * smoothstep(0.1, 0.5, t)
+    wave = (
+        (0.002 + 0.007 * hair.curl)
+        * np.sin(2 * np.pi * (phase[:, None] + pitch[:, None] * t))
+        * smoothstep(0.1, 0.5, t)
+    )
     x, y = radius * np.cos(theta)[:, None] + wave, radius * np.sin(theta)[:, None]
     return centre + x[..., None] * first + y[..., None] * second
 
@@ -239,18 +243,19 @@ def _plait(
 ) -> Float[np.ndarray, "N S 3"]:
     """Three bundles that cross over each other, held by a band near the end."""
     count = len(entry)
-    width = 0.014 + 0.004 * hair.volume
+    width = 0.015 + 0.004 * hair.volume
     curve = _hanging(head, middle, out, 0.8 * hair.length, 1.2 * width, 0.08 * float(np.sign(middle[0])))
     t = np.linspace(0.02, 1, steps)[None] * (1 - 0.06 * rng.random((count, 1)))
     centre, first, second = _along(curve, t)
     bundle = np.floor((entry[:, :1] / (2 * np.pi) % 1) * 3)
-    turn = 2 * np.pi * (0.8 * hair.length / (5.2 * width) * t + bundle / 3)
+    long = np.linalg.norm(np.diff(curve, axis=0), axis=1).sum()
+    turn = 2 * np.pi * (long / (4.4 * width) * t + bundle / 3)
     band = 0.86
     slim = (1 - 0.3 * t) * np.where(
         t < band, smoothstep(0.0, 0.06, t) * (1 - 0.65 * smoothstep(band - 0.04, band, t)), 0.0
     )
-    x, y = width * np.sin(turn) * slim, 0.45 * width * np.sin(2 * turn) * slim
+    x, y = 0.75 * width * np.sin(turn) * slim, 0.3 * width * np.sin(2 * turn) * slim
     loose = np.where(t < band, (1 - 0.3 * t) * (1 - 0.5 * smoothstep(band - 0.04, band, t)), 0.35 + 3.0 * (t - band))
-    theta, radius = 2 * np.pi * rng.random((count, 1)), 0.62 * width * np.sqrt(rng.random((count, 1))) * loose
+    theta, radius = 2 * np.pi * rng.random((count, 1)), 0.66 * width * np.sqrt(rng.random((count, 1))) * loose
     x, y = x + radius * np.cos(theta), y + radius * np.sin(theta)
     return centre + x[..., None] * first + y[..., None] * second

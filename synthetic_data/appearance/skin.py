@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import WHOLE, Atlas, ValueNoise, Window, skin_atlas, smoothstep
+from synthetic_data.appearance.hair_families import FADED
 from synthetic_data.appearance.hair_masks import beard_mask, brow_mask, scalp_mask
 from synthetic_data.appearance.wrinkles import cells, furrows, pores
 from synthetic_data.identity import HairSpec, IdentitySpec, SkinSpec
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 # Linear albedo without pigment, and what one unit of each pigment absorbs of red, green and blue.
-_BASE = np.array([0.83, 0.67, 0.57])
+_BASE = np.array([0.83, 0.67, 0.56])
 _MELANIN = np.array([0.74, 1.00, 1.26])
-_HAEMOGLOBIN = np.array([0.12, 0.66, 0.60])
+_HAEMOGLOBIN = np.array([0.12, 0.63, 0.71])
 # Hairs under the skin are a cool grey shadow: against the skin around them they take more of the red than blood does.
 _ROOTS = np.array([0.89, 0.86, 0.82])
 
@@ -64,14 +65,14 @@ def paint_skin(spec: IdentitySpec, model: BodyModel, size: int = 512, window: Wi
 
     pigment = 0.25 + 0.75 * hair.melanin
     melanin += 0.4 * brow_mask(p, hair) * pigment * hair.brow_density
-    melanin += _scalp(p, hair, atlas) * pigment * (0.9 if hair.family == "buzz" else 0.6)
+    melanin += _scalp(p, hair, atlas) * pigment * (0.9 if hair.family in ("buzz", *FADED) else 0.7)
     roots = _facial_hair(p, spec, lips, size, fine if detailed else None)
     haemoglobin = haemoglobin * (1 - 0.4 * np.clip(roots, 0, 1))
 
     absorbed = np.clip(melanin, 0.03, 4)[..., None] * _MELANIN
     absorbed = absorbed + np.clip(haemoglobin, 0.03, 2.5)[..., None] * _HAEMOGLOBIN + roots[..., None] * _ROOTS
     colour = _make_up(_BASE * np.exp(-absorbed), p, skin, lips, atlas)
-    wet = np.clip(0.8 * lips * (1 + 0.5 * skin.makeup) + mouth, 0, 1)[..., None]
+    wet = np.clip(0.65 * lips * (1 + 0.5 * skin.makeup) + mouth, 0, 1)[..., None]
     return SkinMap(np.concatenate([colour, wet], -1).astype(np.float32), height.astype(np.float32))
 
 
