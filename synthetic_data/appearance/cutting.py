@@ -16,7 +16,7 @@ _BUST_TOP, _BUST_BOTTOM, _BUST_SIDE = 0.10, 0.262, 0.198
 """The bust is cut along the lower half of a rounded rectangle: height of its widest place, its lowest point, half its
 width on the template, metres. The body model's own borders, which are ragged, lie outside."""
 
-OPEN_FRONT = {"suit": (-0.262, 21.0), "blazer": (-0.255, 23.0), "jacket": (-0.29, 12.0), "robe": (-0.235, 27.0)}
+OPEN_FRONT = {"suit": (-0.250, 22.0), "blazer": (-0.246, 23.5), "jacket": (-0.250, 15.0), "robe": (-0.235, 27.0)}
 """Height at which the fronts meet, and half the angle between them in degrees."""
 COLLAR = {"shirt": 0.0765, "undershirt": 0.0745}
 """Radius of the neckline of a shirt with a collar, metres."""
@@ -31,7 +31,7 @@ def neckline(template: Float[np.ndarray, "*n 3"], spec: GarmentSpec) -> Float[np
         case "tee" | "sweater" | "overall":
             return around_neck(template, 0.079 + 0.010 * low)
         case "v-neck":
-            return open_front(template, 0.081 + 0.006 * low, -0.197 - 0.040 * low, 25 + 4 * low)
+            return open_front(template, 0.081 + 0.006 * low, -0.211 - 0.030 * low, 24 + 4 * low)
         case "scoop":
             return around_neck(template, 0.088 + 0.012 * low, 0.022 + 0.026 * low)
         case "polo" | "shirt":
