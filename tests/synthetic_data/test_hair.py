@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 
 from backend.body_model.anny import load_anny
 from synthetic_data.appearance.hair import Covered, grow_hair
+from synthetic_data.appearance.hair_fields import CROWN
 from synthetic_data.appearance.hair_masks import scalp_mask
 from synthetic_data.appearance.hair_skin import Head
 from synthetic_data.appearance.hair_tied import TIE_RADIUS, ties
@@ -198,3 +199,23 @@ def test_headwear_presses_the_hair_flat(family):
     contact = Head(load_anny(), body(1)).contact(points.reshape(-1, 3))
     under = (contact.template[:, 2] > 0.078) & (points.reshape(-1, 3)[:, 2] > 0.09)
     assert np.quantile(contact.height[under], 0.98) < 0.009
+
+
+@pytest.mark.parametrize("family", ["long", "layered", "wavy"])
+def test_long_hair_falls_over_a_collar(family):
+    points = grown(haircut(family, frizz=0.0))[:, 8:].reshape(-1, 3)
+    contact = Head(load_anny(), body(1)).contact(points)  # without the room for a collar
+    neck = (contact.template[:, 2] < -0.08) & (contact.template[:, 2] > -0.12) & (contact.template[:, 1] > 0.03)
+    assert neck.sum() > 100
+    assert np.quantile(contact.height[neck], 0.05) > 0.015
+
+
+@pytest.mark.parametrize("family", ["short", "bowl", "pixie"])
+def test_strands_lie_across_the_crown(family):
+    """A whorl that only radiates shows bare skin in its middle."""
+    points = grown(haircut(family))
+    crown = Head(load_anny(), body(1)).from_template(CROWN)
+    near = np.linalg.norm(points[:, 0] - crown, axis=1) < 0.03
+    ahead = near & (points[:, 0, 1] < crown[1] - 0.004)
+    assert ahead.sum() > 20
+    assert (points[ahead, -1, 1] > points[ahead, 0, 1]).mean() > 0.2
