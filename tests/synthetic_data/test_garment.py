@@ -7,8 +7,9 @@ import pytest
 from scipy.spatial import KDTree
 
 from backend.body_model.anny import load_anny
+from synthetic_data.appearance.clipping import clip
 from synthetic_data.appearance.cutting import bust, cloth_coordinates, neckline
-from synthetic_data.appearance.garment import clip, cut_skin, hidden_skin, make_garment
+from synthetic_data.appearance.garment import cut_skin, hidden_skin, make_garment
 from synthetic_data.appearance.patterns import cloth_tile
 from synthetic_data.appearance.pieces import boundary_edges, plain_patch, thicken
 from synthetic_data.identity import GARMENT_KINDS, PATTERNS, sample_identity
