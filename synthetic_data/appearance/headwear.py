@@ -233,7 +233,7 @@ def _headscarf(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> 
     # Cloth is stretched over what stands out: the farthest skin around, then smoothed. Below the ears it hangs free.
     reach = ndimage.grey_dilation(np.minimum(skull.farthest(way, _WITHIN), 0.19), (3, 3), mode="wrap")
     reach = np.maximum(reach, 0.086 * smoothstep(0.45, -0.1, elevation) / np.maximum(level, 0.55))
-    reach = ndimage.gaussian_filter(reach, (3.5, 2.5), mode=("nearest", "wrap"))
+    reach = ndimage.gaussian_filter(reach, (3.5, 2.5), mode=("nearest", "wrap"))  # pyright: ignore
     points = _WITHIN + way * reach[..., None]
     # Angle from the direction of the face, less that of the opening; 0 of `side` points up.
     out = unit(points - _CENTRE)

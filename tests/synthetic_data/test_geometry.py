@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
 from backend.radiance.cameras import Camera
-from synthetic_data.appearance.garment import clip
+from synthetic_data.appearance.clipping import clip
 from synthetic_data.raycast import closest_on_triangles, facing, first_hits, geometric_median
 from synthetic_data.surface import Patch, Split, vertex_normals
 
