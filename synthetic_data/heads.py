@@ -19,6 +19,7 @@ segmentation        (H, W) classes of `synthetic_data.person.SEGMENTS`
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from backend.body_model.anny import load_anny
 from backend.body_model.base import BodyModel
 from backend.radiance.cameras import Camera
 from synthetic_data.cameras import portrait_camera
+from synthetic_data.distributions import Distributions, default_distributions
 from synthetic_data.identity import HAIR_FAMILIES, IdentitySpec, sample_identity, stream
 
 if TYPE_CHECKING:
@@ -47,6 +49,16 @@ def sample_portrait_camera(seed: int, index: int, size: int) -> Camera:
         fov_degrees=fov,
         distance=float(distance),
     )
+
+
+def model_prior() -> Distributions:
+    """People as different as the body model's own prior has them, not only those whose proportions are common.
+
+    A fit is judged by how far it gets beyond the mean head, and the rare heads are those it is needed for.
+    """
+    rules = copy.deepcopy(default_distributions().rules)
+    rules["shape"] |= {"spread": 1.0, "clip": 2.6, "group_share": 0.0, "bounds": {}}
+    return Distributions(rules)
 
 
 def on_ground(rgba: Float[np.ndarray, "H W 4"], seed: int, index: int) -> Float[np.ndarray, "H W 3"]:
@@ -105,11 +117,13 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     model = load_anny()
+    distributions = model_prior()
     for index in range(arguments.first, arguments.first + arguments.count):
         spec = sample_identity(
             model,
             arguments.seed,
             index,
+            distributions=distributions,
             expression_gain=arguments.expression,
             hair_families=tuple(arguments.hair),
         )
