@@ -1,4 +1,4 @@
-"""From an `IdentitySpec` to a `Person`: body, skin, eyes, mouth, clothes, hair and light, put together without Blender."""
+"""From an `IdentitySpec` to a `Person`: body, skin, eyes, mouth, clothes, hair and light, joined without Blender."""
 
 from __future__ import annotations
 

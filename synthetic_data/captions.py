@@ -1,4 +1,4 @@
-"""What a person looks like, in plain words and as attributes: conditions for text-driven models, and a way to search."""
+"""What a person looks like, in plain words and as attributes: for models that take text, and for searching."""
 
 from __future__ import annotations
 

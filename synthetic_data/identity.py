@@ -117,7 +117,7 @@ class BeardSpec:
 
 @dataclasses.dataclass(frozen=True)
 class GarmentSpec:
-    """What the person wears: `kind`, its `pattern` in two colours, and `neckline` (0 high, 1 low) and `fit` (0 tight)."""
+    """What the person wears: `kind`, its `pattern` in two colours, `neckline` (0 high, 1 low) and `fit` (0 tight)."""
 
     kind: str
     colour: Colour

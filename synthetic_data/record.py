@@ -152,9 +152,9 @@ def render_record(config: DatasetConfig, index: int, model: BodyModel, *, thread
     """All files of one identity. Raises `QualityError` when a view is not what was asked for."""
     from synthetic_data.captions import attributes, caption
     from synthetic_data.labels import landmark_points, see
+    from synthetic_data.person import SEGMENTS
     from synthetic_data.posing import posed_vertices
     from synthetic_data.render import render_identity
-    from synthetic_data.person import SEGMENTS
 
     started, rendering = time.monotonic(), 0.0
     views: list[View] = []

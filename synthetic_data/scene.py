@@ -1,4 +1,4 @@
-"""From a `Person` to a Blender scene. Only this file, `materials.py` and `render.py` import bpy, and numpy beside it."""
+"""From a `Person` to a Blender scene. Only this file, `materials` and `render` import bpy, and numpy beside it."""
 
 from __future__ import annotations
 
