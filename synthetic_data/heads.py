@@ -1,4 +1,4 @@
-"""Portraits of random people with everything known about them: ``python -m synthetic_data.heads --count 20 --out DIR``.
+"""Bare-faced portraits of random people, all known about them: ``python -m synthetic_data.heads --count 20 --out DIR``.
 
 Each person gives ``head_000.png`` (sRGB portrait on a plain ground) and ``head_000.npz``:
 
@@ -126,7 +126,7 @@ def main() -> None:
             distributions=distributions,
             expression_gain=arguments.expression,
             hair_families=tuple(arguments.hair),
-        )
+        ).bare()
         camera = sample_portrait_camera(arguments.seed, index, arguments.size)
         path = arguments.out / f"head_{index:03d}"
         write_head(path, spec, camera, model, samples=arguments.samples, threads=arguments.threads)
