@@ -77,8 +77,8 @@ def render_on_ray(
         hired: told the process of each actor that begins.
     """
     try:
-        import ray
-        import ray.exceptions
+        import ray  # pyright: ignore[reportMissingImports] (an extra of its own)
+        import ray.exceptions  # pyright: ignore[reportMissingImports]
     except ImportError:
         sentence = "Ray is not installed: pip install 'maquette[cluster]'."
         raise MaquetteError(ErrorCode.MODEL_MISSING, sentence, stage="dataset") from None
