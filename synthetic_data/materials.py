@@ -99,7 +99,8 @@ def skin(maps: dict[str, Any], roughness: float, scattering: float) -> Any:
 def eye() -> Any:
     """Painted eyeball under a clear cornea."""
     nodes = Nodes("eye")
-    coat = {"Coat Weight": 1.0, "Coat Roughness": 0.03, "Coat IOR": 1.45, "Roughness": 0.35}
+    # Only the film of tears mirrors: a second gloss beneath it would fill the pupil with grey.
+    coat = {"Coat Weight": 1.0, "Coat Roughness": 0.02, "Coat IOR": 1.376, "Roughness": 0.6, "Specular IOR Level": 0.0}
     colour = nodes.attribute("colour").outputs["Color"]
     return nodes.finish(nodes.add("ShaderNodeBsdfPrincipled", inputs={"Base Color": colour, **coat}))
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # MediaPipe's iris landmarks: centre first, then four points on the rim. "Left" is the character's left.
 IRIS_RIGHT, IRIS_LEFT = np.arange(468, 473), np.arange(473, 478)
-IRIS_EDGE = 0.0057
+IRIS_EDGE = 0.00595
 """Radius in metres at which `backend.portrait.iris` sees the edge of a 6.0 mm iris (measured on rendered heads)."""
 EYE_CORNERS = (33, 263)
 """Outer corners of the character's right and left eye; their distance is the unit of the landmark error."""
@@ -49,6 +49,9 @@ class FitSettings:
     offset_limit: float = 0.006
     """Largest personal offset, metres."""
     offset_stiffness: float = 2.0
+    offset_ridge: float = 0.3
+    """Pull of every vertex back to the model, in landmarks, away from lids and lips: detectors err together, and what
+    all landmarks of a cheek want alike is more often their error than the person."""
 
 
 @dataclasses.dataclass
@@ -118,9 +121,10 @@ def fit_landmarks(
         return x[:6], x[7 : 7 + n_identity], x[7 + n_identity :], focal * float(np.exp(x[6]))
 
     corners = np.array([33, 133, 362, 263])
+    iris = iris_radius  # as it would be in an eye that looks along the line of sight
 
     def iris_residual(depth: float, f: float) -> float:
-        return 0.0 if iris_radius is None else (f * IRIS_EDGE / depth / iris_radius - 1) / settings.iris_sd
+        return 0.0 if iris is None else (f * IRIS_EDGE / depth / iris - 1) / settings.iris_sd
 
     def residuals(x: np.ndarray) -> np.ndarray:
         pose, identity, expression, f = unpack(x)
@@ -150,12 +154,12 @@ def fit_landmarks(
         columns[:, 1, 6] = f * camera_points[:, 1] / z / sigma
         directions = np.concatenate([surface.identity_jacobian(identity), surface.expression]) @ rotation.T
         columns[:, :, 7:] = np.einsum("nij,knj->nik", project, directions)
-        iris = np.zeros((2, len(x)))
-        if iris_radius is not None:
+        size = np.zeros((2, len(x)))
+        if iris is not None:
             depth = float(z[corners].mean())
-            slope = f * IRIS_EDGE / depth / iris_radius / settings.iris_sd
-            iris[0, 5], iris[0, 6] = -slope / depth, slope
-        return np.concatenate([columns.reshape(-1, len(x)), iris])
+            slope = f * IRIS_EDGE / depth / iris / settings.iris_sd
+            size[0, 5], size[0, 6] = -slope / depth, slope
+        return np.concatenate([columns.reshape(-1, len(x)), size])
 
     low = np.concatenate(
         [np.full(7, -np.inf), [p.low for p in model.identity_parameters + model.expression_parameters]]
@@ -163,24 +167,27 @@ def fit_landmarks(
     high = np.concatenate(
         [np.full(7, np.inf), [p.high for p in model.identity_parameters + model.expression_parameters]]
     )
-    state = _levenberg_marquardt(state, residuals, jacobian, prior, low, high, settings.iterations)
 
-    pose, identity, expression, f = unpack(state)
-    projected = _project(surface.positions(identity, expression), pose, f, (width, height))
-    world_to_camera = np.eye(4)
-    world_to_camera[:3, :3] = Rotation.from_rotvec(pose[:3]).as_matrix()
-    world_to_camera[:3, 3] = pose[3:]
-    intrinsics = np.array([[f, 0, width / 2], [0, f, height / 2], [0, 0, 1.0]])
-    camera = Camera(world_to_camera, intrinsics, width, height)
-    fit = BodyFit(
-        model,
-        identity,
-        expression,
-        camera,
-        np.zeros((2, 2)),
-        np.zeros_like(model.template),
-        np.linalg.norm(projected - landmarks, axis=1) / unit,
-    )
+    def solve(state: np.ndarray) -> tuple[np.ndarray, BodyFit]:
+        state = _levenberg_marquardt(state, residuals, jacobian, prior, low, high, settings.iterations)
+        pose, identity, expression, f = unpack(state)
+        projected = _project(surface.positions(identity, expression), pose, f, (width, height))
+        world_to_camera = np.eye(4)
+        world_to_camera[:3, :3] = Rotation.from_rotvec(pose[:3]).as_matrix()
+        world_to_camera[:3, 3] = pose[3:]
+        intrinsics = np.array([[f, 0, width / 2], [0, f, height / 2], [0, 0, 1.0]])
+        camera = Camera(world_to_camera, intrinsics, width, height)
+        error = np.linalg.norm(projected - landmarks, axis=1) / unit
+        return state, BodyFit(
+            model, identity, expression, camera, np.zeros((2, 2)), np.zeros_like(model.template), error
+        )
+
+    state, fit = solve(state)
+    if iris is not None:
+        # Only a fitted head tells where the eyes look, and an eye that looks aside shows its iris narrower than it is.
+        iris /= _iris_foreshortening(fit, landmarks)
+        state, fit = solve(state)
+    camera = fit.camera
     fit.offsets = _personal_offsets(fit, landmark_map, landmarks, sigma, settings)
     fit.landmark_error = np.linalg.norm(camera.project(landmark_map.positions(fit.posed())) - landmarks, axis=1) / unit
     fit.gaze = estimate_gaze(fit, landmarks)
@@ -352,17 +359,18 @@ def _personal_offsets(
     weight *= _agreement(points[used], wanted[used], sigma[used] * depth[used] / camera.intrinsics[0, 0])
     laplacian = _graph_laplacian(local[skin_faces], len(skin))
     bending = laplacian.T @ laplacian
-    # Far from the landmarks the surface stays where the model put it.
-    system = (
-        select.T @ sparse.diags(weight) @ select + settings.offset_stiffness * bending + 1e-3 * sparse.eye(len(skin))
-    )
+    neutral = fit.model.neutral(fit.identity)
+    seams = np.maximum(topology.regions["lips"], topology.regions["eyelids"]) > 0.5
+    from_seams = KDTree(neutral[seams]).query(neutral[skin])[0]
+    ridge = sparse.diags(1e-3 + settings.offset_ridge * (1 - np.exp(-((from_seams / 0.012) ** 2))))
+    system = select.T @ sparse.diags(weight) @ select + settings.offset_stiffness * bending + ridge
     solved = splu(sparse.csc_matrix(system)).solve(select.T @ (weight[:, None] * wanted[used]))
     length = np.linalg.norm(solved, axis=1, keepdims=True)
     solved *= settings.offset_limit * np.tanh(length / settings.offset_limit) / np.maximum(length, 1e-9)
 
     offsets = np.zeros_like(posed)
     offsets[skin] = solved
-    _carry_inner_parts(fit.model, fit.model.neutral(fit.identity), offsets)
+    _carry_inner_parts(fit.model, neutral, offsets)
     return offsets
 
 
@@ -433,6 +441,17 @@ def estimate_gaze(fit: BodyFit, landmarks: Float[np.ndarray, "L 2"]) -> Float[np
     gaze[:, 1] = gaze[:, 1].mean()
     gaze[:, 0] = gaze[:, 0].mean() + np.clip(gaze[:, 0] - gaze[:, 0].mean(), -0.09, 0.09)
     return np.clip(gaze, -0.6, 0.6)
+
+
+def _iris_foreshortening(fit: BodyFit, landmarks: Float[np.ndarray, "L 2"]) -> float:
+    """Apparent over true width of the irises, which look aside of the line of sight."""
+    cosines = []
+    for sphere, gaze in zip(eye_spheres(fit), estimate_gaze(fit, landmarks), strict=True):
+        axis = fit.camera.world_to_camera[:3, :3] @ gaze_rotation(gaze) @ np.array([0, -1.0, 0])
+        sight = fit.camera.world_to_camera[:3, :3] @ (sphere.centre - fit.camera.centre)
+        aside = np.arctan2(axis[0], -axis[2]) + np.arctan2(sight[0], sight[2])
+        cosines.append(np.cos(aside))
+    return float(np.clip(np.mean(cosines), 0.7, 1))
 
 
 def gaze_rotation(gaze: Float[np.ndarray, "2"]) -> Float[np.ndarray, "3 3"]:

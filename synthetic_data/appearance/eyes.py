@@ -67,6 +67,6 @@ def _colours(
     iris = iris * (1 - 0.7 * smoothstep(0.80, 1.0, u)) * smoothstep(spec.pupil - 0.03, spec.pupil + 0.05, u)
     veins = rng.random((1, _SECTORS, 1))
     redness = np.array([0.2, 1.0, 0.9]) * smoothstep(1.3, 2.6, u) * (0.12 + 0.15 * veins)
-    sclera = np.array([0.78, 0.73, 0.69]) * (1 - redness)
+    sclera = np.array([0.56, 0.51, 0.48]) * (1 - redness)
     colour = iris + (sclera - iris) * smoothstep(0.94, 1.06, u)
     return np.where(theta[..., None] > 1.5, np.array([0.6, 0.3, 0.25]), colour)
