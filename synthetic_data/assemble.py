@@ -57,9 +57,14 @@ DETAIL = {
 _EVEN = LightSpec(kind="even", strength=0.75, warmth=0.0, contrast=0.0, seed=0)
 
 
-def assemble(spec: IdentitySpec, model: BodyModel, preset: str = "portrait") -> Person:
-    """The person in the head frame, metres. Raises KeyError for a preset that is not one of `DETAIL`."""
+def assemble(spec: IdentitySpec, model: BodyModel, preset: str = "portrait", *, pixels: int | None = None) -> Person:
+    """The person in the head frame, metres. Raises KeyError for a preset that is not one of `DETAIL`.
+
+    `pixels`, the side of the largest picture to be made, spares texels that it could not show.
+    """
     detail = DETAIL[preset]
+    if pixels is not None:
+        detail = dataclasses.replace(detail, face_size=min(detail.face_size, max(256, 4 * pixels)))
     vertices = posed_vertices(spec, model)
     accessories, covered = make_accessories(model, vertices, spec.accessories)
     pieces = [*make_mouth(model, vertices), *make_garment(model, vertices, spec.garment), *accessories]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from backend.errors import MaquetteError
 if TYPE_CHECKING:
     from synthetic_data.config import DatasetConfig
     from synthetic_data.farm import Workers
+    from synthetic_data.shards import Renderer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -96,6 +99,8 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nice", type=int, default=10, metavar="N", help="priority, 0 to 19 (default: 10)")
     parser.add_argument("--recycle", type=int, default=100, metavar="N", help="identities until a worker is replaced")
     parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster, or 'local'")
+    parser.add_argument("--blender", metavar="EXE", help="an installed Blender instead of the bpy module")
+    parser.add_argument("--device", default="CPU", metavar="CPU|CUDA|OPTIX|HIP|ONEAPI|METAL", help="default: CPU")
     parser.add_argument("--probe", type=int, default=0, metavar="N", help="measure N identities for the estimate")
 
 
@@ -130,6 +135,17 @@ def _workers(options: argparse.Namespace) -> Workers:
             raise ValueError(f"--{name} must be at least {low}")
     count = options.workers or max(1, available_cores() // options.threads)
     return Workers(count, options.threads, min(options.nice, 19), options.recycle)
+
+
+def _renderer(options: argparse.Namespace) -> Renderer:
+    from synthetic_data.person import DEVICES
+    from synthetic_data.record import render_anny
+
+    if options.device not in DEVICES:
+        raise ValueError(f"there is no device {options.device!r}, only {', '.join(DEVICES)}")
+    if options.blender and shutil.which(options.blender) is None:
+        raise ValueError(f"there is no program {options.blender}: --blender is the path of Blender's executable")
+    return functools.partial(render_anny, blender=options.blender, device=options.device)
 
 
 def _shards(options: argparse.Namespace, config: DatasetConfig) -> range:
@@ -182,7 +198,7 @@ def _work(options: argparse.Namespace, config: DatasetConfig, todo: Sequence[int
     from synthetic_data.manifest import write_manifest
     from synthetic_data.schedule import human_time, progress_line
 
-    workers = _workers(options)
+    workers, renderer = _workers(options), _renderer(options)
     if todo:
         _estimate(config, todo, workers, options.probe)
         live = sys.stdout.isatty()
@@ -198,9 +214,11 @@ def _work(options: argparse.Namespace, config: DatasetConfig, todo: Sequence[int
             if options.ray:
                 from synthetic_data.ray_farm import render_on_ray
 
-                schedule = render_on_ray(config, options.folder, todo, workers, options.ray, watch=watch)
+                schedule = render_on_ray(
+                    config, options.folder, todo, workers, options.ray, renderer=renderer, watch=watch
+                )
             else:
-                schedule = render_locally(config, options.folder, todo, workers, watch=watch)
+                schedule = render_locally(config, options.folder, todo, workers, renderer=renderer, watch=watch)
         show(summary := schedule.summary())
         print(f"{chr(10) if live else ''}Rendered in {human_time(summary['seconds'])}.")
         for index, reason in sorted(schedule.failures.items()):

@@ -53,7 +53,7 @@ class DatasetConfig:
     takes: int = 1
     passes: tuple[str, ...] = ("rgba", "depth", "segmentation")
     samples: int = 8
-    portrait_samples: int = 24
+    portrait_samples: int = 12
     identities_per_shard: int = 64
     distributions_digest: str = dataclasses.field(default_factory=lambda: default_distributions().digest)
     schema_version: int = SCHEMA_VERSION

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from synthetic_data.identity import Colour
 
+DEVICES = ("CPU", "CUDA", "OPTIX", "HIP", "ONEAPI", "METAL")
+"""What Cycles can render a person with."""
 SEGMENTS = {
     "background": 0,
     "skin": 1,

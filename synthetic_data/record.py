@@ -141,20 +141,38 @@ def encode_labels(
     )
 
 
-def render_anny(config: DatasetConfig, index: int, threads: int) -> Record:
+def render_anny(
+    config: DatasetConfig, index: int, threads: int, *, blender: str | None = None, device: str = "CPU"
+) -> Record:
     """`render_record` with the packaged body model: the renderer of the farm."""
     from backend.body_model.anny import load_anny
 
-    return render_record(config, index, load_anny(), threads=threads)
+    return render_record(config, index, load_anny(), threads=threads, blender=blender, device=device)
 
 
-def render_record(config: DatasetConfig, index: int, model: BodyModel, *, threads: int | None = None) -> Record:
-    """All files of one identity. Raises `QualityError` when a view is not what was asked for."""
+def render_record(
+    config: DatasetConfig,
+    index: int,
+    model: BodyModel,
+    *,
+    threads: int | None = None,
+    blender: str | None = None,
+    device: str = "CPU",
+) -> Record:
+    """All files of one identity.
+
+    `blender` is the executable of an installed Blender to use instead of the bpy module, `device` one of
+    `person.DEVICES`; neither is part of the set's description, though only the CPU of one version renders the same bits
+    everywhere.
+
+    Raises:
+        QualityError: a view is not what was asked for.
+        RuntimeError: the installed Blender failed.
+    """
     from synthetic_data.captions import attributes, caption
     from synthetic_data.labels import landmark_points, see
     from synthetic_data.person import SEGMENTS
     from synthetic_data.posing import posed_vertices
-    from synthetic_data.render import render_identity
 
     started, rendering = time.monotonic(), 0.0
     views: list[View] = []
@@ -178,15 +196,8 @@ def render_record(config: DatasetConfig, index: int, model: BodyModel, *, thread
             if not group:
                 continue
             clock = time.monotonic()
-            pictures = render_identity(
-                spec,
-                [view.camera for view in group],
-                model=model,
-                preset=preset,
-                samples=samples,
-                passes=config.passes,
-                threads=threads,
-            )
+            settings = {"preset": preset, "samples": samples, "passes": config.passes, "threads": threads}
+            pictures = _pictures(spec, [view.camera for view in group], model, blender, {**settings, "device": device})
             rendering += time.monotonic() - clock
             for view, shown in zip(group, pictures, strict=True):
                 figures, wrong = check_view(shown, view.camera, skull, SEGMENTS)
@@ -206,6 +217,21 @@ def render_record(config: DatasetConfig, index: int, model: BodyModel, *, thread
     }
     seconds = {"render": round(rendering, 3), "rest": round(time.monotonic() - started - rendering, 3)}
     return Record(members | files, seconds)
+
+
+def _pictures(
+    spec: IdentitySpec, cameras: list[Camera], model: BodyModel, blender: str | None, settings: dict[str, Any]
+) -> list[dict[str, np.ndarray]]:
+    """Views of one group, from the bpy module or from an installed Blender."""
+    if blender is None:
+        from synthetic_data.render import render_identity
+
+        return render_identity(spec, cameras, model=model, **settings)
+    from synthetic_data.assemble import assemble
+    from synthetic_data.installed import render_in_blender
+
+    person = assemble(spec, model, settings["preset"], pixels=max(camera.width for camera in cameras))
+    return render_in_blender(blender, [person], [cameras], **settings)[0]
 
 
 def _irises(spec: IdentitySpec, model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "2 3"]:

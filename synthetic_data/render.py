@@ -15,9 +15,11 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from backend.api import ErrorCode
+from backend.errors import MaquetteError
 from backend.radiance.cameras import Camera
 from synthetic_data.exr import read_channels
-from synthetic_data.person import SEGMENTS
+from synthetic_data.person import DEVICES, SEGMENTS
 from synthetic_data.scene import build_scene
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from synthetic_data.identity import IdentitySpec
 
 PASSES = ("rgba", "depth", "normal", "segmentation", "uv", "position")
-DEVICES = ("CPU", "CUDA", "OPTIX", "HIP", "ONEAPI", "METAL")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ def render_identity(
         samples: Cycles samples per pixel before denoising, instead of the preset's.
         passes: any of `PASSES`.
         threads: of the renderer; all cores this process may use by default.
-        device: one of `DEVICES`; only the CPU renders the same bits everywhere.
+        device: one of `person.DEVICES`; only the CPU renders the same bits everywhere.
 
     Returns:
         One dict per camera. ``rgba`` (H, W, 4) float32, sRGB, straight alpha, no background; ``depth`` (H, W) float32,
@@ -79,7 +80,8 @@ def render_identity(
     _known("preset", [preset], tuple(PRESETS))
     from synthetic_data.assemble import assemble
 
-    build_scene(assemble(spec, model, preset))
+    pixels = max(max(camera.width, camera.height) for camera in cameras)
+    build_scene(assemble(spec, model, preset, pixels=pixels))
     return render_scene(cameras, preset=preset, samples=samples, passes=passes, threads=threads, device=device)
 
 
@@ -114,7 +116,7 @@ def render_scene(
 
 
 def _use_device(device: str) -> None:
-    """Render on a graphics card. Raises ValueError when Blender finds none of that kind."""
+    """Render on a graphics card. Raises MaquetteError when Blender finds none of that kind."""
     _known("device", [device], DEVICES)
     cycles = bpy.context.scene.cycles
     cycles.device = "CPU" if device == "CPU" else "GPU"
@@ -124,11 +126,14 @@ def _use_device(device: str) -> None:
     try:
         preferences.compute_device_type = device
     except TypeError:
-        raise ValueError(f"this Blender cannot render with {device}") from None
+        raise MaquetteError(
+            ErrorCode.BAD_REQUEST, f"This Blender cannot render with {device}.", stage="dataset"
+        ) from None
     preferences.refresh_devices()
     found = [card for card in preferences.devices if card.type == device]
     if not found:
-        raise ValueError(f"no {device} device was found: render on the CPU, or check the driver")
+        sentence = f"No {device} device was found: render on the CPU, or check the driver."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="dataset")
     for card in preferences.devices:
         card.use = card in found
 

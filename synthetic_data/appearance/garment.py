@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import KDTree
 
 from backend.body_model.base import BodyModel
@@ -48,7 +49,7 @@ def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Gar
         return []
     rng = np.random.default_rng([spec.seed, 10])
     hull = _hull(model, vertices, spec)
-    tailor = _Tailor(spec, hull, rng)
+    tailor = _Tailor(spec, hull, _Head.of(model, vertices), rng)
     lift = 0.006 if spec.kind in cutting.WITH_SHIRT else 0.0
     tailor.underside(lift)
     if spec.kind in cutting.WITH_SHIRT:
@@ -61,11 +62,36 @@ def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Gar
     return tailor.pieces
 
 
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    """Where the head hangs over a collar: points of the skin and their normals."""
+
+    points: Float[np.ndarray, "n 3"]
+    normals: Float[np.ndarray, "n 3"]
+
+    @classmethod
+    def of(cls, model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> _Head:
+        skin = model.topology.faces[model.topology.parts["skin"]]
+        used = np.unique(skin)
+        return cls(vertices[used], vertex_normals(vertices, skin)[used])
+
+    def room(self, edge: collars.Edge, most: float) -> Float[np.ndarray, " n"]:
+        """How far a collar may stand up from each point of its edge before it meets jaw or chin, at most `most`."""
+        heights = np.linspace(0, most + 0.004, 24)
+        at = edge.points[:, None] + heights[:, None] * edge.up + 0.004 * edge.out[:, None]
+        nearest = KDTree(self.points).query(at)[1]
+        clear = ((at - self.points[nearest]) * self.normals[nearest]).sum(-1) > 0.002
+        free = np.where(clear.all(1), most, heights[(~clear).argmax(1)] - 0.004)
+        # A chin lowers the collar all around it, not in a notch.
+        free = ndimage.minimum_filter1d(free, 9, mode="wrap" if edge.closed else "nearest")
+        return np.clip(ndimage.gaussian_filter1d(free, 3, mode="wrap" if edge.closed else "nearest"), 0.002, most)
+
+
 class _Tailor:
     """Makes one garment, piece by piece."""
 
-    def __init__(self, spec: GarmentSpec, hull: Patch, rng: np.random.Generator) -> None:
-        self.spec, self.hull, self.rng = spec, hull, rng
+    def __init__(self, spec: GarmentSpec, hull: Patch, head: _Head, rng: np.random.Generator) -> None:
+        self.spec, self.hull, self.head, self.rng = spec, hull, head, rng
         self.pieces: list[Piece] = []
 
     def main(self, lift: float) -> None:
@@ -89,7 +115,7 @@ class _Tailor:
                 self._add("collar", collars.rib(collars.neck_edge(shell, field), 0.008), trim, 0.05)
             case "turtleneck":
                 edge = collars.neck_edge(shell, field)
-                rise = np.full(len(edge.points), 0.012 + 0.012 * (1 - spec.neckline))
+                rise = self.head.room(edge, 0.012 + 0.012 * (1 - spec.neckline))
                 self._add("collar", collars.folded(edge, rise, rise + 0.014, shell, lean=-0.15), plain, 0.05)
             case "polo" | "shirt":
                 self._placket(shell, plain, spec.kind == "shirt")
@@ -286,8 +312,6 @@ def _fitting_pattern(spec: GarmentSpec) -> str:
 
 
 def _smooth_rows(values: np.ndarray) -> np.ndarray:
-    from scipy import ndimage
-
     return ndimage.gaussian_filter1d(values, 1.0, axis=0, mode="nearest")
 
 

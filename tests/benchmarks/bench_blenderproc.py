@@ -8,7 +8,8 @@ Both need Blender 4.2 (BlenderProc's own), so this runs in an environment of its
     bproc/bin/python tests/benchmarks/bench_blenderproc.py person.npz --run
 
 Same person, cameras, samples, denoiser, light paths and passes (colour with alpha, depth, normals, classes); arrays in
-memory at the end. BlenderProc is set up as its documentation shows.
+memory at the end. BlenderProc is set up as its documentation shows. Each process is bound to one core before Blender
+is loaded: with more, a helper thread of Blender's waits by spinning, and its CPU time would count.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ def main() -> None:
             rates[name] = float(said.splitlines()[-1])
         report(rates)
         return
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     person, settings = Person.load(arguments.person), (arguments.views, arguments.size, arguments.samples)
     if arguments.job == "BlenderProc":
         prepare_blenderproc()
