@@ -175,6 +175,7 @@ def _render(options: argparse.Namespace) -> None:
 
     config = _config(options)
     _workers(options)
+    _renderer(options)
     _shards(options, config)
     open_folder(options.out, config)
     options.folder = options.out

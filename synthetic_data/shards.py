@@ -179,7 +179,7 @@ def _attempt(
     for attempt in (1, 2):
         try:
             return renderer(config, index, threads), "", attempt
-        except (MemoryError, OSError, ImportError):
+        except (MemoryError, OSError, ImportError, MaquetteError):
             raise
         except Exception as problem:
             failure = f"{type(problem).__name__}: {problem}"[:500]

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backend.api import ErrorCode
 from backend.errors import MaquetteError
+from synthetic_data.cli import main
 from synthetic_data.farm import Workers, render_locally
 from synthetic_data.manifest import make_manifest
 from synthetic_data.schedule import Schedule
@@ -110,14 +112,19 @@ def test_a_run_in_which_most_fails_ends():
             schedule.note(Progress(0, index, 1, 1, 0, "no light"))
 
 
-def broken(config, index, threads):
+def without_blender(config, index, threads):
     raise ImportError("no bpy")
 
 
-def test_what_is_no_fault_of_an_identity_ends_the_run(tmp_path):
+def without_device(config, index, threads):
+    raise MaquetteError(ErrorCode.BAD_REQUEST, "No CUDA device was found.", stage="dataset")
+
+
+@pytest.mark.parametrize("broken", [without_blender, without_device])
+def test_what_is_no_fault_of_an_identity_ends_the_run(tmp_path, broken):
     config = standin.config()
     open_folder(tmp_path, config)
-    with pytest.raises(ImportError):
+    with pytest.raises((ImportError, MaquetteError)):
         render_shard(config, 0, tmp_path, broken)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
@@ -134,6 +141,7 @@ def test_workers_that_cannot_start_end_the_run(tmp_path, monkeypatch):
 SCRIPT = """
 import sys
 from pathlib import Path
+from synthetic_data.cli import main
 from synthetic_data.farm import Workers, render_locally
 from synthetic_data.shards import open_folder
 from synthetic_data.verify import clear, verify
@@ -271,3 +279,13 @@ def test_ray_renders_the_same_set_though_a_worker_is_killed(plain, tmp_path):
     assert sorted(schedule.finished) == [0, 1, 2, 3]
     assert tars(tmp_path) == tars(plain)
     assert verify(tmp_path, deep=True) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [(["--device", "ABACUS"], "no device 'ABACUS'"), (["--blender", "/no/such/blender"], "no program")],
+)
+def test_a_renderer_that_is_not_there_is_named(tmp_path, option, complaint):
+    with pytest.raises(MaquetteError, match=complaint):
+        main(["render", "--out", str(tmp_path / "set"), "--identities", "0:2", *option])
+    assert not list(tmp_path.iterdir())

