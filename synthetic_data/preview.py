@@ -26,7 +26,7 @@ _CLASS_COLOURS = np.array(
 
 
 def write_preview(folder: Path, out: Path, *, first: int | None = None, count: int = 64) -> list[Path]:
-    """Write ``contact.png``, ``index.html`` and one picture per identity and pass.
+    """Write ``contact.png``, ``person.png`` (the first one in full), ``index.html``, one picture per identity and pass.
 
     Args:
         folder: of the set; it need not be finished.
@@ -41,6 +41,7 @@ def write_preview(folder: Path, out: Path, *, first: int | None = None, count: i
         raise ValueError(f"{folder} holds no identities from {start} on")
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "contact.png", _png(contact_sheet(people)))
+    write_whole(out / "person.png", _png(person_sheet(people[0], data.config.passes)))
     listed = []
     for person in people:
         files = {}
@@ -50,7 +51,7 @@ def write_preview(folder: Path, out: Path, *, first: int | None = None, count: i
             write_whole(out / files[kind], _jpeg(strip))
         listed.append(_described(person, files))
     write_whole(out / "index.html", _page(data.config.name, listed, people[0].data["classes"]).encode())
-    return [out / "contact.png", out / "index.html"]
+    return [out / "contact.png", out / "person.png", out / "index.html"]
 
 
 def contact_sheet(people: Sequence[Person], columns: int | None = None) -> np.ndarray:
@@ -63,6 +64,23 @@ def contact_sheet(people: Sequence[Person], columns: int | None = None) -> np.nd
     strips += [blank] * (-len(strips) % columns)
     rows = [np.concatenate(strips[i : i + columns], 1) for i in range(0, len(strips), columns)]
     return np.concatenate(rows)[: -gap or None, : -gap or None]
+
+
+def person_sheet(person: Person, passes: Sequence[str], columns: int = 12) -> np.ndarray:
+    """One person in full, (H, W, 3) uint8: every expression from the front, all views of the first, all its passes."""
+    takes = sorted({view.take for view in person.views})
+    fronts = [three_views([view for view in person.views if view.take == take])[0] for take in takes]
+    blocks = [
+        [shown(person, view, "rgba") for view in fronts],
+        [shown(person, view, "rgba") for view in around(person.views) if view.take == takes[0]],
+        [shown(person, fronts[0], kind) for kind in passes],
+    ]
+    blank = np.full_like(blocks[0][0], 255)
+    rows = []
+    for block in blocks:
+        block += [blank] * (-len(block) % columns)
+        rows += [np.concatenate(block[i : i + columns], 1) for i in range(0, len(block), columns)]
+    return np.concatenate(rows)
 
 
 def around(views: Sequence[View]) -> list[View]:
@@ -82,7 +100,8 @@ def three_views(views: Sequence[View]) -> list[View]:
         turn = np.radians(azimuth)
         wanted = np.array([np.sin(turn), -np.cos(turn), 0.1])
         rest = [view for view in views if view not in chosen] or list(views)
-        first_take = [view for view in rest if view.take == 0 and view.kind == "view"] or rest
+        first = min(view.take for view in rest)
+        first_take = [view for view in rest if view.take == first and view.kind == "view"] or rest
         chosen.append(max(first_take, key=lambda view, wanted=wanted: float(_side(view) @ wanted)))
     return chosen
 

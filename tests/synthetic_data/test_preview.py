@@ -10,7 +10,7 @@ from backend.errors import MaquetteError
 from backend.radiance.cameras import Camera
 from synthetic_data.export_transforms import export_transforms
 from synthetic_data.png import decode_png
-from synthetic_data.preview import contact_sheet, three_views, write_preview
+from synthetic_data.preview import contact_sheet, person_sheet, shown, three_views, write_preview
 from synthetic_data.reader import DataSet, Person
 from synthetic_data.record import DEPTH_UNIT
 from synthetic_data.shards import open_folder, render_shard
@@ -67,6 +67,17 @@ def test_the_sheet_shows_every_identity_from_three_sides(folder):
     sides = [view.camera.centre for view in three_views(people[0].views)]
     assert sides[0][1] < 0 and abs(sides[0][0]) < -sides[0][1] and sides[2][1] > sides[0][1]
     assert len({view.name for view in three_views(people[0].views)}) == 3
+
+
+def test_a_person_is_shown_in_full(tmp_path):
+    config = standin.config(count=1, identities_per_shard=1, views=5, takes=3, passes=("normal",))
+    open_folder(tmp_path, config)
+    render_shard(config, 0, tmp_path, standin.render)
+    person = Person.read(DataSet.open(tmp_path).find(0))
+    sheet = person_sheet(person, config.passes, columns=4)
+    assert sheet.shape == (24 * (1 + 2 + 1), 24 * 4, 3)  # 3 expressions, 5 views, 4 passes
+    front = three_views([view for view in person.views if view.take == 2])[0]
+    np.testing.assert_array_equal(sheet[:24, 48:72], shown(person, front, "rgba"))
 
 
 def test_the_page_stands_alone(folder, tmp_path):
