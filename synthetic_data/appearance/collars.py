@@ -144,13 +144,26 @@ def folded(
 
 def keep_above(shell: Patch, points: Float[np.ndarray, "n 3"], clearance: float) -> Float[np.ndarray, "n 3"]:
     """Points moved out until they are `clearance` metres above the cloth."""
+    height, normal = _height(shell, points)
+    return points + np.clip(clearance - height, 0, 0.05)[:, None] * normal
+
+
+def keep_below(
+    shell: Patch, points: Float[np.ndarray, "n 3"], height: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 3"]:
+    """Points moved in until they are at most `height` metres above the cloth."""
+    over, normal = _height(shell, points)
+    return points - np.clip(over - height, 0, 0.05)[:, None] * normal
+
+
+def _height(shell: Patch, points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
+    """Metres above the cloth, and the cloth's normal there."""
     normals = vertex_normals(shell.vertices, shell.faces)
     distance, nearest = KDTree(shell.vertices).query(points, k=4)
     weight = 1 / (distance + 1e-3) ** 2
     weight = (weight / weight.sum(1, keepdims=True))[..., None]
     normal = unit((normals[nearest] * weight).sum(1))
-    height = ((points - (shell.vertices[nearest] * weight).sum(1)) * normal).sum(1)
-    return points + np.clip(clearance - height, 0, 0.05)[:, None] * normal
+    return ((points - (shell.vertices[nearest] * weight).sum(1)) * normal).sum(1), normal
 
 
 def lapel_width(across: Float[np.ndarray, " n"], *, notched: bool) -> Float[np.ndarray, " n"]:

@@ -14,7 +14,7 @@ from synthetic_data.appearance.patterns import cloth_tile
 from synthetic_data.appearance.pieces import boundary_edges, plain_patch, thicken
 from synthetic_data.identity import GARMENT_KINDS, PATTERNS, sample_identity
 from synthetic_data.posing import posed_vertices
-from synthetic_data.surface import extract
+from synthetic_data.surface import extract, vertex_normals
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +122,23 @@ def test_the_same_garment_twice_is_the_same(person, vertices):
     one, two = (make_garment(load_anny(), vertices, person.garment) for _ in range(2))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a.patch.vertices, b.patch.vertices)
+
+
+@pytest.mark.parametrize("index", [1, 9, 17, 36])
+def test_a_tie_goes_under_the_fronts_of_the_jacket(index):
+    model = load_anny()
+    person = sample_identity(model, 1, index)
+    spec = dataclasses.replace(person.garment, kind="suit")
+    pieces = {p.name: p.patch for p in make_garment(model, posed_vertices(person, model), spec)}
+    # The first half of a thick sheet is its outside.
+    outside, tie = pieces["garment"], pieces["tie"].vertices
+    count = len(outside.vertices) // 2
+    faces = outside.faces[(outside.faces < count).all(1)]
+    jacket = outside.vertices[:count]
+    border = KDTree(jacket[np.unique(boundary_edges(faces))])
+    nearest = KDTree(jacket).query(tie)[1]
+    over = ((tie - jacket[nearest]) * vertex_normals(jacket, faces)[nearest]).sum(1)
+    # Away from the edges of the fronts every point that lies on the jacket lies under it.
+    covered = border.query(jacket[nearest])[0] > 0.002
+    assert covered.sum() > 20
+    assert over[covered].max() < 0.0
