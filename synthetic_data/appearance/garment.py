@@ -12,7 +12,7 @@ from backend.body_model.base import BodyModel
 from synthetic_data.appearance import collars, cutting
 from synthetic_data.appearance.atlas import smoothstep
 from synthetic_data.appearance.clipping import clip
-from synthetic_data.appearance.hull import Head, make_hull
+from synthetic_data.appearance.hull import Head, make_hull, skin_border
 from synthetic_data.appearance.patterns import cloth_tile
 from synthetic_data.appearance.pieces import Piece, boundary_loops, grid_patch, join, thicken, tube
 from synthetic_data.appearance.tie import make_tie, on_breast
@@ -52,7 +52,7 @@ def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Gar
         return []
     rng = np.random.default_rng([spec.seed, 10])
     hull = make_hull(model, vertices, spec)
-    tailor = _Tailor(spec, hull, Head.of(model, vertices), rng)
+    tailor = _Tailor(spec, hull, Head.of(model, vertices), skin_border(model, vertices), rng)
     lift = 0.006 if spec.kind in cutting.WITH_SHIRT else 0.0
     tailor.underside(lift)
     if spec.kind in cutting.WITH_SHIRT:
@@ -68,15 +68,24 @@ def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Gar
 class _Tailor:
     """Makes one garment, piece by piece."""
 
-    def __init__(self, spec: GarmentSpec, hull: Patch, head: Head, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        spec: GarmentSpec,
+        hull: Patch,
+        head: Head,
+        skin_border: Float[np.ndarray, "n 3"],
+        rng: np.random.Generator,
+    ) -> None:
         self.spec, self.hull, self.head, self.rng = spec, hull, head, rng
+        self.skin_border = skin_border
         self.pieces: list[Piece] = []
         self.shirt: Patch | None = None
 
     def main(self, lift: float) -> None:
         """The outermost layer and its collar."""
         spec = self.spec
-        shell, field = self._shell(lambda p: cutting.neckline(p, spec), lift)
+        snug = 0.03 if spec.kind in cutting.SNUG else 0.0
+        shell, field = self._shell(lambda p: cutting.neckline(p, spec), lift, snug=snug)
         pattern = _fitting_pattern(spec)
         loud = spec.kind in ("suit", "blazer")
         texture, side = cloth_tile(_toned_down(spec) if loud else spec, pattern)
@@ -95,12 +104,15 @@ class _Tailor:
             case "turtleneck":
                 edge = collars.neck_edge(shell, field)
                 rise = self.head.room(edge, 0.012 + 0.012 * (1 - spec.neckline))
-                self._add("collar", collars.folded(edge, rise, rise + 0.014, shell, lean=-0.15), plain, 0.05)
+                lean = np.minimum(self.head.lean(edge, rise, 0.006), -0.15)
+                self._add("collar", collars.folded(edge, rise, rise + 0.014, shell, lean=lean), plain, 0.05)
             case "polo" | "shirt":
                 self._placket(shell, plain, spec.kind == "shirt")
                 self._shirt_collar(shell, field, plain)
             case "hoodie":
-                self._add("hood", collars.hood(collars.neck_edge(shell, field, gap=0.012), self.rng), texture, side)
+                self._add(
+                    "hood", collars.hood(collars.neck_edge(shell, field, gap=0.012), shell, self.rng), texture, side
+                )
                 self._drawstrings(shell)
             case _:
                 self._lapels(shell, field, texture, side)
@@ -117,9 +129,13 @@ class _Tailor:
         loop = np.roll(loop, -left)
         middle = (right - left) % len(loop)
         halves = [loop[: middle + 1], np.r_[loop[middle:], loop[:1]][::-1]]
-        # Bare arms are thinner than the hull around them.
+        # Bare arms are thinner than the hull around them: there the sheet begins at the skin's own border.
         bare = smoothstep(0.005, -0.005, cutting.neckline(whole.attributes["template"], self.spec))
-        points = whole.vertices - bare[:, None] * whole.attributes["above"]
+        points = whole.vertices.copy()
+        arms = loop[bare[loop] > 0]
+        points[arms] += bare[arms, None] * (
+            self.skin_border[KDTree(self.skin_border).query(points[arms])[1]] - points[arms]
+        )
         sides = []
         for half in halves:
             turn = np.arctan2(*(whole.attributes["template"][half][:, [0, 2]] + [0, 0.16]).T)
@@ -151,7 +167,9 @@ class _Tailor:
 
     def tee(self, name: str, colour: Colour, *, beneath: bool = False) -> None:
         """A plain tee with a ribbed neck."""
-        shell, field = self._shell(lambda p: cutting.around_neck(p, 0.080), 0.0, short=_SHORT if beneath else 0.0)
+        shell, field = self._shell(
+            lambda p: cutting.around_neck(p, 0.080), 0.0, short=_SHORT if beneath else 0.0, snug=0.014
+        )
         texture, side = cloth_tile(dataclasses.replace(self.spec, colour=colour), "plain")
         self._add(name, shell, texture, side)
         self._add("collar", collars.rib(collars.neck_edge(shell, field), 0.012), texture, side)
@@ -162,14 +180,23 @@ class _Tailor:
         texture, side = cloth_tile(self.spec, "plain")
         self._add("overall", shell, texture, side)
         spots = [on_breast(shell, np.array([[x, -0.190]])) for x in (-0.068, 0.068)]
-        self._buttons(spots, 0.008, "metal", (0.6, 0.5, 0.3))
+        self._buttons(spots, 0.008, "plastic", (0.42, 0.31, 0.13))
 
-    def _shell(self, cut, lift: float, *, short: float = 0.0) -> tuple[Patch, np.ndarray]:
-        """The hull lifted and cut, and the cutting field at its vertices; it ends `short` of the bust's border."""
+    def _shell(self, cut, lift: float, *, short: float = 0.0, snug: float = 0.0) -> tuple[Patch, np.ndarray]:
+        """The hull lifted and cut, and the cutting field at its vertices.
+
+        It ends `short` of the bust's border; within `snug` metres of its edge it comes down to the skin.
+        """
         hull = self.hull
-        lifted = dataclasses.replace(hull, vertices=hull.vertices + lift * vertex_normals(hull.vertices, hull.faces))
         template = hull.attributes["template"]
-        shell = clip(lifted, cut(template), cutting.bust(template) - short)
+        field = cut(template)
+        points = hull.vertices + lift * vertex_normals(hull.vertices, hull.faces)
+        if snug:
+            above = hull.attributes["above"]
+            height = np.linalg.norm(above, axis=1)
+            down = (1 - smoothstep(0.004, snug, field)) * np.maximum(1 - 0.0035 / height, 0)
+            points = points - down[:, None] * above
+        shell = clip(dataclasses.replace(hull, vertices=points), field, cutting.bust(template) - short)
         return shell, shell.attributes["cut"][:, 0]
 
     def _add(self, name: str, patch: Patch, texture: np.ndarray, side: float) -> None:
@@ -196,15 +223,21 @@ class _Tailor:
         edge = collars.part_of(edge, first, last + 1)
         point = 0.040 + 0.014 * self.spec.pattern_size - 0.010 * (self.spec.kind == "polo")
         rise = np.interp(edge.across, [0, 0.5, 1.0], [0.027, 0.024, 0.012])
+        rise = np.minimum(rise, self.head.room(edge, 0.027))
+        lean = self.head.lean(edge, rise, 0.006)
         fall = np.interp(edge.across, [0, 0.55, 0.85, 1.0], [0.016, 0.018, 0.7 * point, point])
-        self._add("collar", collars.folded(edge, rise, fall, shell, lean=0.05, points=True), texture, 0.05)
+        self._add("collar", collars.folded(edge, rise, fall, shell, lean=lean, points=True), texture, 0.05)
 
     def _lapels(self, shell: Patch, field: np.ndarray, texture: np.ndarray, side: float) -> None:
         edge = collars.neck_edge(shell, field, count=200)
         notched = self.spec.kind != "robe"
         fall = collars.lapel_width(edge.across, notched=notched)
         rise = 0.020 * smoothstep(0.6, 0.25, edge.across) + 0.001
-        self._add("lapels", collars.folded(edge, rise, fall, shell), texture, side)
+        rise = np.minimum(rise, self.head.room(edge, 0.021))
+        # The collar of a jacket lies close to that of the shirt beneath.
+        air = 0.012 if self.spec.kind in ("suit", "blazer") else 0.008
+        lean = np.clip(self.head.lean(edge, rise, air), -0.4, 0.1)
+        self._add("lapels", collars.folded(edge, rise, fall, shell, lean=lean), texture, side)
 
     def _placket(self, shell: Patch, texture: np.ndarray, long: bool) -> None:
         """The strip with the buttons."""
@@ -223,7 +256,7 @@ class _Tailor:
     def _buttons(self, spots: list, radius: float, finish: str, colour: Colour) -> None:
         discs = []
         for place, normal, _ in spots:
-            # A low dome: a flat top of metal would mirror one dark spot of the room.
+            # A low dome; polished metal would mirror the dark side of the room as a hole.
             path = place + radius * np.array([[0.1], [0.35], [0.5], [0.6], [0.65]]) * normal
             discs.append(tube(path, np.array([1, 1, 0.85, 0.5, 0.2]) * radius, sides=16))
         if discs:

@@ -10,8 +10,10 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from backend.body_model.base import BodyModel
-from synthetic_data.appearance import collars
+from synthetic_data.appearance import collars, cutting
 from synthetic_data.appearance.atlas import ValueNoise, smoothstep
+from synthetic_data.appearance.clipping import clip
+from synthetic_data.appearance.pieces import boundary_edges
 from synthetic_data.identity import GarmentSpec
 from synthetic_data.surface import Patch, extract, vertex_normals
 
@@ -40,8 +42,17 @@ class Head:
         clear = ((at - self.points[nearest]) * self.normals[nearest]).sum(-1) > 0.002
         free = np.where(clear.all(1), most, heights[(~clear).argmax(1)] - 0.004)
         # A chin lowers the collar all around it, not in a notch.
-        free = ndimage.minimum_filter1d(free, 9, mode="wrap" if edge.closed else "nearest")
-        return np.clip(ndimage.gaussian_filter1d(free, 3, mode="wrap" if edge.closed else "nearest"), 0.002, most)
+        mode = "wrap" if edge.closed else "nearest"
+        free = ndimage.minimum_filter1d(free, 9, mode=mode)
+        return np.clip(ndimage.gaussian_filter1d(free, 3, mode=mode), 0.002, most)
+
+    def lean(self, edge: collars.Edge, rise: Float[np.ndarray, " n"], air: float) -> Float[np.ndarray, " n"]:
+        """Metres outwards per metre upwards of a collar that stands `rise` high with about `air` metres to the neck."""
+        top = edge.points + rise[:, None] * edge.up
+        nearest = KDTree(self.points).query(top)[1]
+        gap = ((top - self.points[nearest]) * self.normals[nearest]).sum(-1)
+        mode = "wrap" if edge.closed else "nearest"
+        return np.clip(ndimage.gaussian_filter1d((air - gap) / np.maximum(rise, 0.01), 5, mode=mode), -1.0, 0.2)
 
 
 def make_hull(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: GarmentSpec) -> Patch:
@@ -68,3 +79,13 @@ def make_hull(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Garmen
     points = points + np.clip(0.0045 - height, 0, 0.03)[:, None] * skin_normals
     above = np.clip(height, 0.0045, 0.03)[:, None] * skin_normals
     return dataclasses.replace(hull, vertices=points, attributes={**hull.attributes, "above": above})
+
+
+def skin_border(model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "n 3"]:
+    """Points close together along the line where the bust's cut goes through the skin."""
+    skin = model.topology.faces[model.topology.parts["skin"]]
+    cut = clip(extract(vertices, skin, np.zeros((len(skin), 3, 2))), cutting.bust(model.template)[np.unique(skin)])
+    edges = boundary_edges(cut.faces)
+    edges = edges[(np.abs(cut.attributes["cut"][edges, 0]) < 1e-5).all(1)]
+    a, b = cut.vertices[edges[:, 0]], cut.vertices[edges[:, 1]]
+    return np.concatenate([a + t * (b - a) for t in np.linspace(0, 0.875, 8)])
