@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 _WHITE = (0.72, 0.72, 0.71)
+_TEE_SNUG = 0.014
+"""How wide a tee under something else lies on the skin around the neck, metres."""
 _SHORT = 0.012
 """How much sooner what is worn beneath ends at the bust's border, metres, so that it does not show below."""
 
@@ -63,6 +65,10 @@ def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Gar
         return tailor.pieces
     tailor.main(lift)
     return tailor.pieces
+
+
+def _tee_edge(template: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+    return cutting.around_neck(template, 0.080)
 
 
 class _Tailor:
@@ -167,25 +173,25 @@ class _Tailor:
 
     def tee(self, name: str, colour: Colour, *, beneath: bool = False) -> None:
         """A plain tee with a ribbed neck."""
-        shell, field = self._shell(
-            lambda p: cutting.around_neck(p, 0.080), 0.0, short=_SHORT if beneath else 0.0, snug=0.014
-        )
+        shell, field = self._shell(_tee_edge, 0.0, short=_SHORT if beneath else 0.0, snug=_TEE_SNUG)
         texture, side = cloth_tile(dataclasses.replace(self.spec, colour=colour), "plain")
         self._add(name, shell, texture, side)
         self._add("collar", collars.rib(collars.neck_edge(shell, field), 0.012), texture, side)
 
     def bib(self) -> None:
         """Breast and straps of an overall, with two buttons."""
-        shell, _ = self._shell(cutting.bib, 0.005)
+        # Straps follow the neck of the tee beneath.
+        shell, _ = self._shell(cutting.bib, 0.005, snug=_TEE_SNUG, edge=_tee_edge)
         texture, side = cloth_tile(self.spec, "plain")
         self._add("overall", shell, texture, side)
         spots = [on_breast(shell, np.array([[x, -0.190]])) for x in (-0.068, 0.068)]
         self._buttons(spots, 0.008, "plastic", (0.42, 0.31, 0.13))
 
-    def _shell(self, cut, lift: float, *, short: float = 0.0, snug: float = 0.0) -> tuple[Patch, np.ndarray]:
+    def _shell(self, cut, lift: float, *, short: float = 0.0, snug: float = 0.0, edge=None) -> tuple[Patch, np.ndarray]:
         """The hull lifted and cut, and the cutting field at its vertices.
 
-        It ends `short` of the bust's border; within `snug` metres of its edge it comes down to the skin.
+        It ends `short` of the bust's border; within `snug` metres of its edge (or of that of
+        what it lies on, whose cut is `edge`) it comes down to the skin.
         """
         hull = self.hull
         template = hull.attributes["template"]
@@ -194,7 +200,8 @@ class _Tailor:
         if snug:
             above = hull.attributes["above"]
             height = np.linalg.norm(above, axis=1)
-            down = (1 - smoothstep(0.004, snug, field)) * np.maximum(1 - 0.0035 / height, 0)
+            near = field if edge is None else edge(template)
+            down = (1 - smoothstep(0.004, snug, near)) * np.maximum(1 - 0.0035 / height, 0)
             points = points - down[:, None] * above
         shell = clip(dataclasses.replace(hull, vertices=points), field, cutting.bust(template) - short)
         return shell, shell.attributes["cut"][:, 0]
