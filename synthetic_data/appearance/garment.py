@@ -54,9 +54,9 @@ def make_garment(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Gar
         return []
     rng = np.random.default_rng([spec.seed, 10])
     hull = make_hull(model, vertices, spec)
-    tailor = _Tailor(spec, hull, Head.of(model, vertices), skin_border(model, vertices), rng)
+    tailor = _Tailor(spec, hull, Head.of(model, vertices), rng)
     lift = 0.006 if spec.kind in cutting.WITH_SHIRT else 0.0
-    tailor.underside(lift)
+    tailor.underside(lift, skin_border(model, vertices) if spec.kind in cutting.BARE_ARMS else None)
     if spec.kind in cutting.WITH_SHIRT:
         tailor.undershirt()
     elif spec.kind == "overall":
@@ -79,11 +79,9 @@ class _Tailor:
         spec: GarmentSpec,
         hull: Patch,
         head: Head,
-        skin_border: Float[np.ndarray, "n 3"],
         rng: np.random.Generator,
     ) -> None:
         self.spec, self.hull, self.head, self.rng = spec, hull, head, rng
-        self.skin_border = skin_border
         self.pieces: list[Piece] = []
         self.shirt: Patch | None = None
 
@@ -125,8 +123,11 @@ class _Tailor:
                 if spec.kind == "suit" and self.shirt is not None:
                     self._tie(self.shirt, shell)
 
-    def underside(self, lift: float) -> None:
-        """A smooth sheet that closes the bust from below: straight from the cut in front to the cut behind."""
+    def underside(self, lift: float, arms: Float[np.ndarray, "n 3"] | None) -> None:
+        """A smooth sheet that closes the bust from below: straight from the cut in front to the cut behind.
+
+        `arms` are points of the border of the skin, where arms are bare.
+        """
         whole, field = self._shell(cutting.bust, lift)
         loop = max(boundary_loops(whole.faces), key=lambda b: (np.abs(field[b]) < 1e-5).sum())
         template = whole.attributes["template"][loop]
@@ -135,13 +136,12 @@ class _Tailor:
         loop = np.roll(loop, -left)
         middle = (right - left) % len(loop)
         halves = [loop[: middle + 1], np.r_[loop[middle:], loop[:1]][::-1]]
-        # Bare arms are thinner than the hull around them: there the sheet begins at the skin's own border.
-        bare = smoothstep(0.005, -0.005, cutting.neckline(whole.attributes["template"], self.spec))
         points = whole.vertices.copy()
-        arms = loop[bare[loop] > 0]
-        points[arms] += bare[arms, None] * (
-            self.skin_border[KDTree(self.skin_border).query(points[arms])[1]] - points[arms]
-        )
+        if arms is not None:
+            # Bare arms are thinner than the hull around them: there the sheet begins at the skin's own border.
+            bare = smoothstep(0.005, -0.005, cutting.neckline(whole.attributes["template"][loop], self.spec))
+            nearest = arms[KDTree(arms).query(points[loop])[1]]
+            points[loop] += bare[:, None] * (nearest - points[loop])
         sides = []
         for half in halves:
             turn = np.arctan2(*(whole.attributes["template"][half][:, [0, 2]] + [0, 0.16]).T)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,11 +35,15 @@ class Head:
         used = np.unique(skin)
         return cls(vertices[used], vertex_normals(vertices, skin)[used])
 
+    @functools.cached_property
+    def _tree(self) -> KDTree:
+        return KDTree(self.points)
+
     def room(self, edge: collars.Edge, most: float) -> Float[np.ndarray, " n"]:
         """How far a collar may stand up from each point of its edge before it meets jaw or chin, at most `most`."""
         heights = np.linspace(0, most + 0.004, 24)
         at = edge.points[:, None] + heights[:, None] * edge.up + 0.004 * edge.out[:, None]
-        nearest = KDTree(self.points).query(at)[1]
+        nearest = self._tree.query(at)[1]
         clear = ((at - self.points[nearest]) * self.normals[nearest]).sum(-1) > 0.002
         free = np.where(clear.all(1), most, heights[(~clear).argmax(1)] - 0.004)
         # A chin lowers the collar all around it, not in a notch.
@@ -49,7 +54,7 @@ class Head:
     def lean(self, edge: collars.Edge, rise: Float[np.ndarray, " n"], air: float) -> Float[np.ndarray, " n"]:
         """Metres outwards per metre upwards of a collar that stands `rise` high with about `air` metres to the neck."""
         top = edge.points + rise[:, None] * edge.up
-        nearest = KDTree(self.points).query(top)[1]
+        nearest = self._tree.query(top)[1]
         gap = ((top - self.points[nearest]) * self.normals[nearest]).sum(-1)
         mode = "wrap" if edge.closed else "nearest"
         return np.clip(ndimage.gaussian_filter1d((air - gap) / np.maximum(rise, 0.01), 5, mode=mode), -1.0, 0.2)
