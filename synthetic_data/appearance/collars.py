@@ -115,13 +115,14 @@ def folded(
     fall: Float[np.ndarray, " n"],
     shell: Patch,
     *,
-    lean: float = 0.1,
+    lean: float | Float[np.ndarray, " n"] = 0.1,
     points: bool = False,
 ) -> Patch:
     """A collar that stands up by `rise`, leaning out by `lean` times that, and is folded to lie `fall` on the cloth.
 
     With `points` the ends point down and a little to the sides, as those of a shirt's collar do.
     """
+    lean = np.broadcast_to(lean, rise.shape)[:, None]
     rise, fall = rise[:, None], fall[:, None]
     top = edge.points + rise * edge.up + (0.003 + lean * rise) * edge.out
     way = edge.inwards
@@ -142,15 +143,30 @@ def folded(
     return thicken(grid_patch(grid, close_columns=edge.closed), 0.0016)
 
 
-def keep_above(shell: Patch, points: Float[np.ndarray, "n 3"], clearance: float) -> Float[np.ndarray, "n 3"]:
+def keep_above(
+    shell: Patch, points: Float[np.ndarray, "n 3"], clearance: float | Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 3"]:
     """Points moved out until they are `clearance` metres above the cloth."""
+    height, normal = _height(shell, points)
+    return points + np.clip(clearance - height, 0, 0.05)[:, None] * normal
+
+
+def keep_below(
+    shell: Patch, points: Float[np.ndarray, "n 3"], height: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 3"]:
+    """Points moved in until they are at most `height` metres above the cloth."""
+    over, normal = _height(shell, points)
+    return points - np.clip(over - height, 0, 0.05)[:, None] * normal
+
+
+def _height(shell: Patch, points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
+    """Metres above the cloth, and the cloth's normal there."""
     normals = vertex_normals(shell.vertices, shell.faces)
     distance, nearest = KDTree(shell.vertices).query(points, k=4)
     weight = 1 / (distance + 1e-3) ** 2
     weight = (weight / weight.sum(1, keepdims=True))[..., None]
     normal = unit((normals[nearest] * weight).sum(1))
-    height = ((points - (shell.vertices[nearest] * weight).sum(1)) * normal).sum(1)
-    return points + np.clip(clearance - height, 0, 0.05)[:, None] * normal
+    return ((points - (shell.vertices[nearest] * weight).sum(1)) * normal).sum(1), normal
 
 
 def lapel_width(across: Float[np.ndarray, " n"], *, notched: bool) -> Float[np.ndarray, " n"]:
@@ -161,22 +177,32 @@ def lapel_width(across: Float[np.ndarray, " n"], *, notched: bool) -> Float[np.n
     return np.interp(across, places, [0.036, 0.038, 0.052, 0.026, 0.028, 0.074, 0.062, 0.02, 0.004])
 
 
-def hood(edge: Edge, rng: np.random.Generator) -> Patch:
-    """A hood that lies on the back: a thick roll around the neck, open in front."""
+_HOOD = np.array(
+    [(0, -0.1), (-0.06, 0.6), (0.04, 0.95), (0.18, 0.92), (0.30, 0.55), (0.42, 0.22), (0.52, 0.30), (0.58, 0.75)]
+    + [(0.68, 1.0), (0.82, 1.0), (1.05, 0.85), (1.28, 0.6), (1.42, 0.3), (1.42, 0.05), (1.34, 0.0)]
+)
+"""Across a hood that lies on the back, from the neck: the way along the cloth and the height above it, as shares of
+the hood's size. The dip in the middle is its opening, between the inner lip and the outer."""
+
+
+def hood(edge: Edge, shell: Patch, rng: np.random.Generator) -> Patch:
+    """A hood that lies on the back, open towards the neck, with a few folds; it thins out towards the front."""
     back = (1 - edge.across) ** 0.8
-    wide, high = 0.009 + 0.036 * back, 0.013 + 0.032 * back
-    drop = 0.030 * back**2
-    centre = edge.points + (0.75 * wide)[:, None] * edge.out + (0.55 * high - drop)[:, None] * edge.up
-    angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    crease = 1 + 0.06 * ndimage.gaussian_filter1d(rng.normal(0, 3, len(wide)), 4, mode="wrap")
-    # Flat where it lies on the back, with an edge that hangs a little over.
-    across, along = np.cos(angle), np.sin(angle)
-    squash = np.where(along < 0, 0.75, 1.0)
-    points = (
-        centre[None]
-        + (across[:, None] * wide * crease)[..., None] * edge.out
-        + ((along * squash)[:, None] * high)[..., None] * edge.up
-    )
-    first, last = points[:, :1].mean(0, keepdims=True), points[:, -1:].mean(0, keepdims=True)
-    ends = [np.broadcast_to(p, (len(angle), 1, 3)) for p in (first, last)]
-    return grid_patch(np.concatenate([ends[0], points, ends[1]], 1), close_rows=True)
+    wave = ndimage.gaussian_filter1d(rng.normal(0, 3, len(back)), 4, mode="wrap")
+    wide = (0.012 + 0.052 * back) * (1 + 0.05 * wave)
+    high = (0.010 + 0.020 * back) * smoothstep(1.0, 0.86, edge.across)
+    ways, heights = _HOOD.T
+    # The bag hangs down farthest in the middle of the back, and its folds run down from the outer lip.
+    along = ways[:, None] * wide + np.maximum(ways - 0.7, 0)[:, None] * 0.035 * back**2
+    folds = 1 + 0.22 * np.sin(4.0 * np.pi * edge.across + wave) * (ways[:, None] > 0.7)
+    above = heights[:, None] * high * folds
+    # The lips stand up around the neck; the bag lies on the cloth.
+    lies = smoothstep(0.1, 0.9, ways)[:, None, None]
+    way_up = unit((1 - lies) * edge.up + lies * edge.normal)
+    points = edge.points + along[..., None] * edge.inwards + above[..., None] * way_up
+    clearance = 0.003 + 0.8 * np.maximum(above, 0)
+    for row in np.flatnonzero(ways > 0.25):
+        points[row] = keep_above(shell, points[row], clearance[row])
+    points = ndimage.gaussian_filter1d(points, 1.2, axis=1, mode="nearest")
+    points = ndimage.gaussian_filter1d(points, 0.5, axis=0, mode="nearest")
+    return thicken(grid_patch(points), 0.002)

@@ -22,6 +22,10 @@ COLLAR = {"shirt": 0.0765, "undershirt": 0.0745}
 """Radius of the neckline of a shirt with a collar, metres."""
 WITH_SHIRT = ("suit", "blazer", "jacket")
 """Kinds that are worn over a shirt or a tee."""
+BARE_ARMS = ("tank top", "off shoulder")
+"""Kinds without sleeves."""
+SNUG = ("tank top", "off shoulder", "scoop", "v-neck", "tee")
+"""Kinds whose edges lie on the bare skin."""
 
 
 def neckline(template: Float[np.ndarray, "*n 3"], spec: GarmentSpec) -> Float[np.ndarray, "*n"]:

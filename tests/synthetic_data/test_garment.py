@@ -10,11 +10,12 @@ from backend.body_model.anny import load_anny
 from synthetic_data.appearance.clipping import clip
 from synthetic_data.appearance.cutting import bust, cloth_coordinates, neckline
 from synthetic_data.appearance.garment import cut_skin, hidden_skin, make_garment
+from synthetic_data.appearance.hull import skin_border
 from synthetic_data.appearance.patterns import cloth_tile
 from synthetic_data.appearance.pieces import boundary_edges, plain_patch, thicken
 from synthetic_data.identity import GARMENT_KINDS, PATTERNS, sample_identity
 from synthetic_data.posing import posed_vertices
-from synthetic_data.surface import extract
+from synthetic_data.surface import extract, vertex_normals
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,61 @@ def test_the_same_garment_twice_is_the_same(person, vertices):
     one, two = (make_garment(load_anny(), vertices, person.garment) for _ in range(2))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a.patch.vertices, b.patch.vertices)
+
+
+@pytest.mark.parametrize("index", [1, 9, 17, 36])
+def test_a_tie_goes_under_the_fronts_of_the_jacket(index):
+    model = load_anny()
+    person = sample_identity(model, 1, index)
+    spec = dataclasses.replace(person.garment, kind="suit")
+    pieces = {p.name: p.patch for p in make_garment(model, posed_vertices(person, model), spec)}
+    # The first half of a thick sheet is its outside.
+    outside, tie = pieces["garment"], pieces["tie"].vertices
+    count = len(outside.vertices) // 2
+    faces = outside.faces[(outside.faces < count).all(1)]
+    jacket = outside.vertices[:count]
+    border = KDTree(jacket[np.unique(boundary_edges(faces))])
+    nearest = KDTree(jacket).query(tie)[1]
+    over = ((tie - jacket[nearest]) * vertex_normals(jacket, faces)[nearest]).sum(1)
+    # Away from the edges of the fronts every point that lies on the jacket lies under it.
+    covered = border.query(jacket[nearest])[0] > 0.002
+    assert covered.sum() > 20
+    assert over[covered].max() < 0.0
+
+
+@pytest.mark.parametrize("kind", ["tank top", "off shoulder"])
+def test_the_edge_of_a_garment_on_bare_skin_lies_on_it(kind, person, vertices):
+    model = load_anny()
+    pieces = {p.name: p.patch for p in make_garment(model, vertices, dataclasses.replace(person.garment, kind=kind))}
+    cloth, sheet = pieces["garment"], pieces["underside"].vertices
+    faces = cloth.faces[(cloth.faces < len(cloth.vertices) // 2).all(1)]
+    edge = cloth.vertices[np.unique(boundary_edges(faces))]
+    edge = edge[KDTree(sheet).query(edge)[0] > 0.015]
+    skin = model.topology.faces[model.topology.parts["skin"]]
+    used = np.unique(skin)
+    nearest = KDTree(vertices[used]).query(edge)[1]
+    height = ((edge - vertices[used][nearest]) * vertex_normals(vertices, skin)[used][nearest]).sum(1)
+    assert len(edge) > 50
+    assert np.percentile(height, 95) < 0.0045
+    # The sheet below begins where the bare arms end.
+    sides = sheet.reshape(7, -1, 3)[[0, -1]].reshape(-1, 3)
+    template = model.template[used][KDTree(vertices[used]).query(sides)[1]]
+    bare = neckline(template, dataclasses.replace(person.garment, kind=kind)) < -0.01
+    assert KDTree(skin_border(model, vertices)).query(sides[bare])[0].max(initial=0) < 0.002
+    assert bare.any() or kind != "tank top"
+
+
+def test_a_collar_keeps_clear_of_the_chin(person, vertices):
+    model = load_anny()
+    skin = model.topology.faces[model.topology.parts["skin"]]
+    jaw = (model.template[:, 2] > -0.10) & (model.template[:, 1] < 0.03)
+    jaw = np.intersect1d(np.unique(skin), np.flatnonzero(jaw))
+    normals = vertex_normals(vertices, skin)[jaw]
+    for kind in ("turtleneck", "shirt", "suit"):
+        for piece in make_garment(model, vertices, dataclasses.replace(person.garment, kind=kind)):
+            if piece.name != "collar":
+                continue
+            points = piece.patch.vertices
+            distance, nearest = KDTree(vertices[jaw]).query(points)
+            height = ((points - vertices[jaw][nearest]) * normals[nearest]).sum(1)
+            assert height[distance < 0.015].min(initial=1) > -0.001, kind
