@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 from backend.body_model.anny import load_anny
 from synthetic_data.appearance.accessories import make_accessories
 from synthetic_data.identity import EARRINGS, GLASSES, HEADWEAR, sample_identity
-from synthetic_data.surface import vertex_normals
+from synthetic_data.surface import extract, vertex_normals
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,30 @@ def test_temples_reach_behind_the_ears(shape, person, vertices):
     ears = vertices[model.topology.regions["ears"] > 0.5]
     assert frame[:, 1].max() > np.median(ears[:, 1])
     assert np.abs(frame[:, 0]).max() < np.abs(vertices[model.template[:, 2] > -0.05, 0]).max() + 0.01
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_temples_lie_between_ear_and_head_and_end_behind_the_ear(number):
+    model = load_anny()
+    person = sample_identity(model, 1, number)
+    vertices = person.vertices(model)
+    pieces, _ = worn(person, vertices, glasses="wayfarer")
+    arms = next(p for p in pieces if p.name == "frame").patch.vertices
+    faces = model.topology.faces[model.topology.parts["skin"]]
+    skin = extract(vertices, faces, np.zeros((len(faces), 3, 2))).refined(1)
+    normals, tree = vertex_normals(skin.vertices, skin.faces), KDTree(skin.vertices)
+    for side in (1, -1):
+        ear = vertices[(model.topology.regions["ears"] > 0.5) & (model.template[:, 0] * side > 0)]
+        arm = arms[(arms[:, 0] * side > 0) & (arms[:, 1] > ear[:, 1].min())]
+        _, nearest = tree.query(arm)
+        above = ((arm - skin.vertices[nearest]) * normals[nearest]).sum(1)
+        assert above.min() > -0.0005
+        # The lower half of what is hooked touches the head, behind the ear and hidden by it.
+        tip = arm[np.argsort(arm[:, 2])[:9]]
+        assert tip[:, 2].min() > (ear[:, 2].min() + ear[:, 2].max()) / 2 - 0.006
+        assert tip[:, 1].min() > np.median(ear[:, 1])
+        assert np.abs(arm[:, 0]).max() < np.abs(ear[:, 0]).max()
+        assert above[np.argsort(arm[:, 2])[:9]].min() < 0.002
 
 
 @pytest.mark.parametrize("kind", [h for h in HEADWEAR if h != "none"])
