@@ -59,7 +59,7 @@ def make_glasses(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Acc
     frame += _temples(model, vertices, lenses, radius)
     dark = spec.glasses == "sunglasses" or (spec.glasses == "aviator" and spec.seed % 2 == 0)
     glass = "dark glass" if dark else "glass"
-    tint = (0.02, 0.02, 0.024) if dark else (0.94, 0.95, 0.95)
+    tint = (0.02, 0.02, 0.024) if dark else (0.985, 0.99, 0.99)
     return [
         Piece("frame", join(frame), "glasses", finish, spec.glasses_colour),
         Piece("lenses", join([_lens(lens) for lens in lenses]), "glasses", glass, tint),
@@ -126,7 +126,7 @@ def _temples(model: BodyModel, vertices: Float[np.ndarray, "V 3"], lenses: list,
         hook = ear_hook(model, vertices, side) + [side * radius, 0, 0]
         hook[0] += [0, 0, radius]
         path = _smooth(_even(np.concatenate([[hinge, bend], hook]), 64), 2.0)
-        path = _clear(path, _SideOfHead(model, vertices, side), radius + 0.0002)
+        path = _clear(path, _SideOfHead(model, vertices, side), radius + 0.0003)
         path[0] = hinge
         arms.append(tube(path, radius * np.linspace(1.15, 0.85, len(path))))
     return arms
@@ -153,14 +153,14 @@ def ear_hook(model: BodyModel, vertices: Float[np.ndarray, "V 3"], side: int) ->
 
 
 class _SideOfHead:
-    """The skin beside the eyes and around one ear, as finely as it is rendered."""
+    """The skin beside the eyes and around one ear, refined towards what is rendered."""
 
     def __init__(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"], side: int) -> None:
         faces = model.topology.faces[model.topology.parts["skin"]]
         template = model.template * [side, 1, 1]
-        near = ((template > [0.04, -0.09, -0.04]) & (template < [1, 0.05, 0.06])).all(1)
+        near = ((template > [0.04, -0.09, -0.02]) & (template < [1, 0.05, 0.06])).all(1)
         faces = faces[near[faces].all(1)]
-        patch = extract(vertices, faces, np.zeros((len(faces), 3, 2))).refined(2)
+        patch = extract(vertices, faces, np.zeros((len(faces), 3, 2))).refined(1)
         self._points, self._normals = patch.vertices, vertex_normals(patch.vertices, patch.faces)
         self._tree = KDTree(self._points)
 

@@ -74,7 +74,7 @@ def _rim(front: float, side: float, back: float) -> Callable[[np.ndarray], np.nd
 
 
 _RIMS = {
-    "cap": _rim(0.36, 0.20, -0.10),
+    "cap": _rim(0.33, 0.06, -0.17),
     "beanie": _rim(0.34, 0.05, -0.28),
     "brimmed hat": _rim(0.36, 0.24, 0.02),
     "turban": _rim(0.42, 0.10, -0.30),
@@ -150,17 +150,17 @@ def _dome(skull: _Skull, low: np.ndarray, lift, thickness: float = 0.003) -> Pat
 
 def _cap(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
     low = _RIMS["cap"](_turn())
-    panels = lambda a, t: 0.010 + 0.010 * np.sin(np.pi * t) - 0.0012 * (np.cos(6 * a) > 0.985) * (t > 0.08)  # noqa: E731
+    panels = lambda a, t: 0.0055 + 0.009 * np.sin(np.pi * t) - 0.0012 * (np.cos(6 * a) > 0.985) * (t > 0.08)  # noqa: E731
     crown = _dome(skull, low, panels)
-    # The visor starts at the rim in front and bows down at its sides.
-    turn = np.linspace(-1.05, 1.05, 41)
-    root = skull.shell(_RIMS["cap"](turn) + 0.02, np.pi / 2, lambda a, t: 0.010 + 0 * t, rows=2, azimuth=turn)[0]
-    reach = 0.068 * np.clip(np.cos(turn / 1.05 * np.pi / 2), 0, 1) ** 0.55
+    # The visor starts inside the rim in front and bows down at its sides, where it runs out into the band.
+    turn = np.linspace(-1.05, 1.05, 61)
+    root = skull.shell(_RIMS["cap"](turn) + 0.02, np.pi / 2, lambda a, t: 0.0045 + 0 * t, rows=2, azimuth=turn)[0]
+    share = np.clip(np.cos(turn / 1.05 * np.pi / 2), 0, 1) ** 0.75
     t = np.linspace(0, 1, 12)[:, None]
     forward = np.stack([0.35 * np.sin(turn), -np.ones_like(turn), -0.20 - 0.0 * turn], 1)
-    visor = root[None] + (t * reach)[..., None] * forward - (0.010 * t**2)[..., None] * [0, 0, 1.0]
-    visor[..., 2] -= 0.014 * (turn / 1.05) ** 2 * t
-    button = tube(_top(skull, 0.0095) + np.array([[0, 0, 0], [0, 0, 0.003], [0, 0, 0.004]]), np.array([6, 6, 4]) * 1e-3)
+    visor = root[None] + (0.072 * t * share)[..., None] * forward
+    visor[..., 2] -= share * (0.010 * t**2 + 0.014 * (turn / 1.05) ** 2 * t)
+    button = tube(_top(skull, 0.0050) + np.array([[0, 0, 0], [0, 0, 0.003], [0, 0, 0.004]]), np.array([6, 6, 4]) * 1e-3)
     return [
         _sewn("cap", crown, spec),
         _sewn("visor", thicken(grid_patch(visor), 0.003), spec, shade=0.85),

