@@ -187,16 +187,18 @@ def _beanie(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> lis
 
 def _brimmed(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
     low = _RIMS["brimmed hat"](_turn())
-    pinch = lambda a, t: 0.011 + 0.016 * smoothstep(0.1, 0.6, t) - 0.014 * smoothstep(0.75, 1.0, t) * np.ones_like(a)  # noqa: E731
+    # Wide over the ears, where long hair that hangs over them lies thickest.
+    wide = lambda a: 0.012 + 0.005 * np.sin(a) ** 2  # noqa: E731
+    pinch = lambda a, t: wide(a) - 0.001 + 0.016 * smoothstep(0.1, 0.6, t) - 0.014 * smoothstep(0.75, 1.0, t)  # noqa: E731
     crown = _dome(skull, low, pinch)
-    root = skull.shell(low, np.pi / 2, lambda a, t: 0.012 + 0 * t, rows=2)[0]
+    root = skull.shell(low, np.pi / 2, lambda a, t: wide(a), rows=2)[0]
     out = root - _CENTRE
     out = unit(out * [1, 1, 0])
     width = float(rng.uniform(0.045, 0.075))
     t = np.linspace(0, 1, 14)[:, None, None]
     wave = (0.5 * np.abs(out[:, 0]) ** 2)[None, :, None] * t**2 * 0.03
     brim = root[None] + t * width * out + (wave - 0.012 * t) * [0, 0, 1.0]
-    ribbon = skull.shell(low + 0.01, np.pi / 2, lambda a, t: 0.0145 + 0.012 * t, rows=40)[:9]
+    ribbon = skull.shell(low + 0.01, np.pi / 2, lambda a, t: wide(a) + 0.0025 + 0.012 * t, rows=40)[:9]
     return [
         _sewn("hat", crown, spec),
         _sewn("brim", thicken(grid_patch(brim, close_columns=True), 0.0025), spec),

@@ -113,6 +113,15 @@ def test_a_cap_sits_close_above_the_ears_and_its_visor_runs_out_into_the_band(pe
     assert np.ptp(ends[:, 2]) < 0.006
 
 
+@pytest.mark.parametrize("kind", ["cap", "beanie", "brimmed hat", "turban", "headband"])
+def test_hair_lies_flat_at_the_lower_edge_of_a_hat(kind, person, vertices):
+    pieces, covered = worn(person, vertices, headwear=kind)
+    assert covered is not None
+    points = pieces[0].patch.vertices
+    back = points[(points[:, 1] > 0.05) & (np.abs(points[:, 0]) < 0.04)]
+    assert covered(back[np.argsort(back[:, 2])[:6]]).min() > 0.9
+
+
 @pytest.mark.parametrize("kind", [e for e in EARRINGS if e != "none"])
 def test_earrings_hang_at_both_lobes(kind, person, vertices):
     model = load_anny()
