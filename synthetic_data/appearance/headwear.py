@@ -187,8 +187,8 @@ def _beanie(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> lis
 
 def _brimmed(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
     low = _RIMS["brimmed hat"](_turn())
-    # Wide over the ears, where long hair that hangs over them lies thickest.
-    wide = lambda a: 0.012 + 0.005 * np.sin(a) ** 2  # noqa: E731
+    # Wide but in front: long hair that hangs over the ears and down the nape lies thickest there.
+    wide = lambda a: 0.012 + 0.006 * (1 - np.clip(np.cos(a), 0, 1) ** 2)  # noqa: E731
     pinch = lambda a, t: wide(a) - 0.001 + 0.016 * smoothstep(0.1, 0.6, t) - 0.014 * smoothstep(0.75, 1.0, t)  # noqa: E731
     crown = _dome(skull, low, pinch)
     root = skull.shell(low, np.pi / 2, lambda a, t: wide(a), rows=2)[0]
