@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import KDTree
 
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.pieces import Piece, join, plain_patch, tube
 from synthetic_data.identity import AccessorySpec
-from synthetic_data.surface import Patch, unit, vertex_normals
+from synthetic_data.surface import Patch, extract, unit, vertex_normals
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -55,10 +56,10 @@ def make_glasses(model: BodyModel, vertices: Float[np.ndarray, "V 3"], spec: Acc
         brow = [lens[(outline[:, 1] > 0.35 * half_height)] for lens in lenses]
         frame += [tube(b + [0, -0.0004, 0.0006], radius * 1.25) for b in brow]
     frame += _bridges(spec.glasses, lenses, radius, half_height)
-    frame += _temples(model, vertices, face, lenses, max(radius, 0.0011))
+    frame += _temples(model, vertices, lenses, radius)
     dark = spec.glasses == "sunglasses" or (spec.glasses == "aviator" and spec.seed % 2 == 0)
     glass = "dark glass" if dark else "glass"
-    tint = (0.02, 0.02, 0.024) if dark else (0.94, 0.95, 0.95)
+    tint = (0.02, 0.02, 0.024) if dark else (0.985, 0.99, 0.99)
     return [
         Piece("frame", join(frame), "glasses", finish, spec.glasses_colour),
         Piece("lenses", join([_lens(lens) for lens in lenses]), "glasses", glass, tint),
@@ -115,38 +116,82 @@ def _bridges(shape: str, lenses: list, radius: float, half_height: float) -> lis
     return bows
 
 
-def _temples(model: BodyModel, vertices: np.ndarray, face: _Face, lenses: list, radius: float) -> list:
-    """From the outer edge of each rim past the temples, over the ears and down behind them."""
-    topology = model.topology
-    ears = topology.regions["ears"] > 0.5
-    skin = topology.faces[topology.parts["skin"]]
-    used = np.unique(skin)
-    head = used[(model.template[used, 2] > -0.06) & (topology.regions["ears"][used] < 0.3)]
-    tree, normals = KDTree(vertices[head]), vertex_normals(vertices, skin)[head]
+def _temples(model: BodyModel, vertices: Float[np.ndarray, "V 3"], lenses: list, radius: float) -> list:
+    """From the outer edge of each rim past the temples, over the roots of the ears and down behind them."""
+    radius = float(np.clip(radius, 0.0010, 0.0016))
     arms = []
     for lens, side in zip(lenses, (1, -1), strict=True):
         hinge = lens[np.argmax(side * lens[:, 0] + 0.3 * lens[:, 2])]
-        ear = vertices[ears & (model.template[:, 0] * side > 0)]
-        # The groove between ear and head: the top of the ear's root.
-        root = ear[side * ear[:, 0] < np.quantile(side * ear[:, 0], 0.35)]
-        top = np.array([np.median(root[:, 0]), np.median(root[:, 1]), np.quantile(root[:, 2], 0.95) + 0.002])
-        stop = top + [0, 0.022, -0.030]
-        bend = np.array([hinge[0] + side * 0.004, hinge[1] + 0.006, hinge[2]])
-        knots = np.stack(
-            [hinge, bend, (bend + top) / 2 + [side * 0.003, 0, 0.001], top, top + [0, 0.010, -0.004], stop]
-        )
-        at = np.linspace(0, len(knots) - 1, 40)
-        path = np.stack([np.interp(at, np.arange(len(knots)), knots[:, k]) for k in range(3)], 1)
-        kernel = np.array([1, 2, 3, 2, 1]) / 9
-        padded = np.concatenate([path[:1]] * 2 + [path] + [path[-1:]] * 2)
-        path = np.stack([np.convolve(padded[:, k], kernel, mode="valid") for k in range(3)], 1)
+        bend = hinge + [side * 0.004, 0.006, 0]
+        hook = ear_hook(model, vertices, side) + [side * radius, 0, 0]
+        hook[0] += [0, 0, radius]
+        path = _smooth(_even(np.concatenate([[hinge, bend], hook]), 64), 2.0)
+        path = _clear(path, _SideOfHead(model, vertices, side), radius + 0.0003)
         path[0] = hinge
-        for _ in range(2):
-            _, nearest = tree.query(path)
-            height = ((path - vertices[head][nearest]) * normals[nearest]).sum(1)
-            path = path + np.clip(radius + 0.0012 - height, 0, 0.02)[:, None] * normals[nearest]
-        arms.append(tube(path, radius * np.linspace(1.2, 1.0, len(path))))
+        arms.append(tube(path, radius * np.linspace(1.15, 0.85, len(path))))
     return arms
+
+
+def ear_hook(model: BodyModel, vertices: Float[np.ndarray, "V 3"], side: int) -> Float[np.ndarray, "k 3"]:
+    """The groove between ear and head: from the top of the ear's root down behind it, to half the ear's height."""
+    topology = model.topology
+    ears = topology.regions["ears"] > 0.5
+    faces = topology.faces[topology.parts["skin"]]
+    count = ears[faces].sum(1)
+    border = np.unique(faces[(count > 0) & (count < 3)])
+    border = border[model.template[border, 0] * side > 0]
+    # The ear's own edge says how high its root is, the skin next to it how far out the head is there.
+    root, skull = vertices[border[ears[border]]], vertices[border[~ears[border]]]
+    top = root[np.argmax(root[:, 2])]
+    crest = np.array([skull[np.argmin(np.linalg.norm((skull - top)[:, 1:], axis=1)), 0], top[1], top[2]])
+    behind = skull[(skull[:, 1] > top[1] + 0.004) & (skull[:, 2] < top[2])]
+    behind = behind[np.argsort(behind[:, 2])]
+    half = (top[2] + root[:, 2].min()) / 2
+    heights = np.linspace(top[2] - 0.006, half, 6)
+    down = np.stack([np.interp(heights, behind[:, 2], behind[:, k]) for k in (0, 1)] + [heights], 1)
+    return np.concatenate([crest[None], down])
+
+
+class _SideOfHead:
+    """The skin beside the eyes and around one ear, refined towards what is rendered."""
+
+    def __init__(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"], side: int) -> None:
+        faces = model.topology.faces[model.topology.parts["skin"]]
+        template = model.template * [side, 1, 1]
+        near = ((template > [0.04, -0.09, -0.02]) & (template < [1, 0.05, 0.06])).all(1)
+        faces = faces[near[faces].all(1)]
+        patch = extract(vertices, faces, np.zeros((len(faces), 3, 2))).refined(1)
+        self._points, self._normals = patch.vertices, vertex_normals(patch.vertices, patch.faces)
+        self._tree = KDTree(self._points)
+
+    def pushed(self, path: Float[np.ndarray, "n 3"], height: float) -> Float[np.ndarray, "n 3"]:
+        """The path moved out of the skin, to at least `height` metres above it."""
+        _, nearest = self._tree.query(path)
+        normals = self._normals[nearest]
+        lack = height - ((path - self._points[nearest]) * normals).sum(1)
+        return path + np.clip(lack, 0, 0.004)[:, None] * normals
+
+
+def _clear(path: Float[np.ndarray, "n 3"], head: _SideOfHead, height: float) -> Float[np.ndarray, "n 3"]:
+    """The path bent gently until it touches the skin nowhere; ear and head push in turn where it lies between them."""
+    for _ in range(12):
+        path = _smooth(head.pushed(path, height), 0.7)
+    for _ in range(4):
+        path = head.pushed(path, height)
+    return path
+
+
+def _even(knots: Float[np.ndarray, "k 3"], count: int) -> Float[np.ndarray, "count 3"]:
+    """Points at equal distances along the straight lines between knots."""
+    along = np.r_[0, np.linalg.norm(np.diff(knots, axis=0), axis=1).cumsum()]
+    at = np.linspace(0, along[-1], count)
+    return np.stack([np.interp(at, along, knots[:, k]) for k in range(3)], 1)
+
+
+def _smooth(path: Float[np.ndarray, "n 3"], sigma: float) -> Float[np.ndarray, "n 3"]:
+    """Corners rounded over `sigma` points; the ends stay."""
+    ends = [2 * path[:1] - path[8:0:-1], path, 2 * path[-1:] - path[-2:-10:-1]]
+    return ndimage.gaussian_filter1d(np.concatenate(ends), sigma, axis=0)[8:-8]
 
 
 def _lens(outline: Float[np.ndarray, "n 3"]) -> Patch:

@@ -51,7 +51,8 @@ def make_headwear(
             return np.ones(len(points))
         azimuth, elevation = _angles(points - _CENTRE)
         low = rim(azimuth)
-        inside = smoothstep(low - 0.02, low + 0.05, elevation)
+        # Hair lies flat already where it comes out under the rim: half pressed, it would stand through the band.
+        inside = smoothstep(low - 0.12, low - 0.03, elevation)
         return inside * smoothstep(0.62, 0.5, elevation) if spec.headwear == "headband" else inside
 
     return pieces, covered
@@ -74,7 +75,7 @@ def _rim(front: float, side: float, back: float) -> Callable[[np.ndarray], np.nd
 
 
 _RIMS = {
-    "cap": _rim(0.36, 0.20, -0.10),
+    "cap": _rim(0.33, 0.06, -0.17),
     "beanie": _rim(0.34, 0.05, -0.28),
     "brimmed hat": _rim(0.36, 0.24, 0.02),
     "turban": _rim(0.42, 0.10, -0.30),
@@ -150,17 +151,17 @@ def _dome(skull: _Skull, low: np.ndarray, lift, thickness: float = 0.003) -> Pat
 
 def _cap(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
     low = _RIMS["cap"](_turn())
-    panels = lambda a, t: 0.010 + 0.010 * np.sin(np.pi * t) - 0.0012 * (np.cos(6 * a) > 0.985) * (t > 0.08)  # noqa: E731
+    panels = lambda a, t: 0.0055 + 0.009 * np.sin(np.pi * t) - 0.0012 * (np.cos(6 * a) > 0.985) * (t > 0.08)  # noqa: E731
     crown = _dome(skull, low, panels)
-    # The visor starts at the rim in front and bows down at its sides.
-    turn = np.linspace(-1.05, 1.05, 41)
-    root = skull.shell(_RIMS["cap"](turn) + 0.02, np.pi / 2, lambda a, t: 0.010 + 0 * t, rows=2, azimuth=turn)[0]
-    reach = 0.068 * np.clip(np.cos(turn / 1.05 * np.pi / 2), 0, 1) ** 0.55
+    # The visor starts inside the rim in front and bows down at its sides, where it runs out into the band.
+    turn = np.linspace(-1.05, 1.05, 61)
+    root = skull.shell(_RIMS["cap"](turn) + 0.02, np.pi / 2, lambda a, t: 0.0045 + 0 * t, rows=2, azimuth=turn)[0]
+    share = np.clip(np.cos(turn / 1.05 * np.pi / 2), 0, 1) ** 0.75
     t = np.linspace(0, 1, 12)[:, None]
     forward = np.stack([0.35 * np.sin(turn), -np.ones_like(turn), -0.20 - 0.0 * turn], 1)
-    visor = root[None] + (t * reach)[..., None] * forward - (0.010 * t**2)[..., None] * [0, 0, 1.0]
-    visor[..., 2] -= 0.014 * (turn / 1.05) ** 2 * t
-    button = tube(_top(skull, 0.0095) + np.array([[0, 0, 0], [0, 0, 0.003], [0, 0, 0.004]]), np.array([6, 6, 4]) * 1e-3)
+    visor = root[None] + (0.072 * t * share)[..., None] * forward
+    visor[..., 2] -= share * (0.010 * t**2 + 0.014 * (turn / 1.05) ** 2 * t)
+    button = tube(_top(skull, 0.0050) + np.array([[0, 0, 0], [0, 0, 0.003], [0, 0, 0.004]]), np.array([6, 6, 4]) * 1e-3)
     return [
         _sewn("cap", crown, spec),
         _sewn("visor", thicken(grid_patch(visor), 0.003), spec, shade=0.85),
@@ -186,16 +187,18 @@ def _beanie(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> lis
 
 def _brimmed(skull: _Skull, spec: AccessorySpec, rng: np.random.Generator) -> list[Piece]:
     low = _RIMS["brimmed hat"](_turn())
-    pinch = lambda a, t: 0.009 + 0.018 * smoothstep(0.1, 0.6, t) - 0.014 * smoothstep(0.75, 1.0, t) * np.ones_like(a)  # noqa: E731
+    # Wide but in front: long hair that hangs over the ears and down the nape lies thickest there.
+    wide = lambda a: 0.012 + 0.006 * (1 - np.clip(np.cos(a), 0, 1) ** 2)  # noqa: E731
+    pinch = lambda a, t: wide(a) - 0.001 + 0.016 * smoothstep(0.1, 0.6, t) - 0.014 * smoothstep(0.75, 1.0, t)  # noqa: E731
     crown = _dome(skull, low, pinch)
-    root = skull.shell(low, np.pi / 2, lambda a, t: 0.010 + 0 * t, rows=2)[0]
+    root = skull.shell(low, np.pi / 2, lambda a, t: wide(a), rows=2)[0]
     out = root - _CENTRE
     out = unit(out * [1, 1, 0])
     width = float(rng.uniform(0.045, 0.075))
     t = np.linspace(0, 1, 14)[:, None, None]
     wave = (0.5 * np.abs(out[:, 0]) ** 2)[None, :, None] * t**2 * 0.03
     brim = root[None] + t * width * out + (wave - 0.012 * t) * [0, 0, 1.0]
-    ribbon = skull.shell(low + 0.01, np.pi / 2, lambda a, t: 0.0125 + 0.012 * t, rows=40)[:9]
+    ribbon = skull.shell(low + 0.01, np.pi / 2, lambda a, t: wide(a) + 0.0025 + 0.012 * t, rows=40)[:9]
     return [
         _sewn("hat", crown, spec),
         _sewn("brim", thicken(grid_patch(brim, close_columns=True), 0.0025), spec),

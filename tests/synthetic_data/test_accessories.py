@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 from backend.body_model.anny import load_anny
 from synthetic_data.appearance.accessories import make_accessories
 from synthetic_data.identity import EARRINGS, GLASSES, HEADWEAR, sample_identity
-from synthetic_data.surface import vertex_normals
+from synthetic_data.surface import extract, vertex_normals
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,30 @@ def test_temples_reach_behind_the_ears(shape, person, vertices):
     assert np.abs(frame[:, 0]).max() < np.abs(vertices[model.template[:, 2] > -0.05, 0]).max() + 0.01
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_temples_lie_between_ear_and_head_and_end_behind_the_ear(number):
+    model = load_anny()
+    person = sample_identity(model, 1, number)
+    vertices = person.vertices(model)
+    pieces, _ = worn(person, vertices, glasses="wayfarer")
+    arms = next(p for p in pieces if p.name == "frame").patch.vertices
+    faces = model.topology.faces[model.topology.parts["skin"]]
+    skin = extract(vertices, faces, np.zeros((len(faces), 3, 2))).refined(1)
+    normals, tree = vertex_normals(skin.vertices, skin.faces), KDTree(skin.vertices)
+    for side in (1, -1):
+        ear = vertices[(model.topology.regions["ears"] > 0.5) & (model.template[:, 0] * side > 0)]
+        arm = arms[(arms[:, 0] * side > 0) & (arms[:, 1] > ear[:, 1].min())]
+        _, nearest = tree.query(arm)
+        above = ((arm - skin.vertices[nearest]) * normals[nearest]).sum(1)
+        assert above.min() > -0.0005
+        # The lower half of what is hooked touches the head, behind the ear and hidden by it.
+        tip = arm[np.argsort(arm[:, 2])[:9]]
+        assert tip[:, 2].min() > (ear[:, 2].min() + ear[:, 2].max()) / 2 - 0.006
+        assert tip[:, 1].min() > np.median(ear[:, 1])
+        assert np.abs(arm[:, 0]).max() < np.abs(ear[:, 0]).max()
+        assert above[np.argsort(arm[:, 2])[:9]].min() < 0.002
+
+
 @pytest.mark.parametrize("kind", [h for h in HEADWEAR if h != "none"])
 def test_headwear_encloses_the_skull_and_leaves_eyes_and_mouth_free(kind, person, vertices):
     model = load_anny()
@@ -75,6 +99,27 @@ def test_headwear_encloses_the_skull_and_leaves_eyes_and_mouth_free(kind, person
     if kind not in ("headband", "headscarf"):
         assert covered(top)[0] > 0.9 and covered(nape)[0] < 0.1
         assert points[:, 2].max() > vertices[model.template[:, 2] > 0][:, 2].max()
+
+
+def test_a_cap_sits_close_above_the_ears_and_its_visor_runs_out_into_the_band(person, vertices):
+    pieces, _ = worn(person, vertices, headwear="cap")
+    crown, visor = (next(p for p in pieces if p.name == name).patch.vertices for name in ("cap", "visor"))
+    ears = vertices[load_anny().topology.regions["ears"] > 0.5]
+    beside = crown[(np.abs(crown[:, 1] - ears[:, 1].mean()) < 0.02) & (np.abs(crown[:, 0]) > 0.05)]
+    assert 0 < beside[:, 2].min() - ears[:, 2].max() < 0.020
+    edge = beside[beside[:, 2] < beside[:, 2].min() + 0.004]
+    assert np.median(height_above_skin(edge, vertices)) < 0.0090
+    ends = visor[np.abs(visor[:, 0]) > np.abs(visor[:, 0]).max() - 0.002]
+    assert np.ptp(ends[:, 2]) < 0.006
+
+
+@pytest.mark.parametrize("kind", ["cap", "beanie", "brimmed hat", "turban", "headband"])
+def test_hair_lies_flat_at_the_lower_edge_of_a_hat(kind, person, vertices):
+    pieces, covered = worn(person, vertices, headwear=kind)
+    assert covered is not None
+    points = pieces[0].patch.vertices
+    back = points[(points[:, 1] > 0.05) & (np.abs(points[:, 0]) < 0.04)]
+    assert covered(back[np.argsort(back[:, 2])[:6]]).min() > 0.9
 
 
 @pytest.mark.parametrize("kind", [e for e in EARRINGS if e != "none"])
