@@ -10,7 +10,6 @@ import numpy as np
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import smoothstep
 from synthetic_data.appearance.hair_families import (
-    FADED,
     FAMILIES,
     HANGING,
     Family,
@@ -19,7 +18,7 @@ from synthetic_data.appearance.hair_families import (
     strand_length,
 )
 from synthetic_data.appearance.hair_fields import CROWN, around_face, comb, tangential, towards_neck
-from synthetic_data.appearance.hair_masks import hairline_elevation, head_angles, scalp_mask
+from synthetic_data.appearance.hair_masks import FADED, above_hairline, hairline_elevation, head_angles, root_mask
 from synthetic_data.appearance.hair_shape import children, frizzed, gathered, locks, roped, shortened, waved
 from synthetic_data.appearance.hair_skin import Head
 from synthetic_data.appearance.hair_tied import grow_tied
@@ -64,7 +63,7 @@ def grow_hair(
     def mask(points: np.ndarray) -> np.ndarray:
         # The ears stand off the skull: everything farther out than its side is theirs.
         on_ear = (np.abs(points[:, 0]) > 0.0795) & (points[:, 2] < high[2]) & (points[:, 1] > low[1] - 0.004)
-        return scalp_mask(points, hair) * _crowded(points, hair, family) * ~on_ear
+        return root_mask(points, hair) * _crowded(points, hair, family) * ~on_ear
 
     rng = np.random.default_rng([hair.seed, 4])
     radius = family.radius * np.linspace(1, family.tip, family.points) ** 0.8
@@ -102,21 +101,21 @@ def _crowded(template: Float[np.ndarray, "n 3"], hair: HairSpec, family: Family)
     dense = parts.get(family.comb, np.maximum(line, 0.7 * crown))
     if hair.family in FADED:
         # Clipped hair is too short to lie over gaps.
-        dense = np.maximum(dense, smoothstep(0.10, 0.06, template[:, 2]))
-    return 0.45 + 0.55 * dense
+        dense = np.maximum(dense, 1.5 * smoothstep(0.085, 0.045, above_hairline(template, hair)))
+    return 0.40 + 0.40 * dense
 
 
 def _features(template: np.ndarray, hair: HairSpec, fringe: np.ndarray) -> Float[np.ndarray, "n 5"]:
     """Neighbours in this space grow alike: not across the parting, not into the fringe, not from the clipped sides."""
     parted = FAMILIES[hair.family].comb in ("parted", "over", "locs")
     side = 0.03 * _side(template, hair) * parted * smoothstep(0.055, 0.03, template[:, 1])
-    clipped = np.zeros(len(template))
+    apart = np.zeros(len(template))
     if hair.family == "undercut":
-        clipped = 0.02 * smoothstep(0.066, 0.09, template[:, 2])
+        apart = 0.02 * smoothstep(0.066, 0.09, template[:, 2])
     if hair.family == "mohawk":
-        clipped = 0.05 * (np.abs(template[:, 0]) < 0.0235)
-    clipped = clipped + 0.04 * _crosses(template, hair)[0]
-    return np.concatenate([template, (side * ~fringe)[:, None], (0.06 * fringe + clipped)[:, None]], 1)
+        apart = 0.05 * (np.abs(template[:, 0]) < 0.0235)
+    apart = apart + 0.04 * _crosses(template, hair)[0]
+    return np.concatenate([template, (side * ~fringe)[:, None], (0.06 * fringe + apart)[:, None]], 1)
 
 
 def _side(template: np.ndarray, hair: HairSpec) -> Float[np.ndarray, " n"]:
@@ -215,7 +214,7 @@ def _first(roots: Roots, hair: HairSpec, family: Family, fringe: np.ndarray, sid
         return unit(template - centre) + 0.4 * normal
     if family.comb == "mohawk":
         return normal + 0.25 * way
-    lift = {"buzz": 1.3, "slick": 0.25}.get(hair.family, 0.35 + 0.45 * hair.volume)
+    lift = {"buzz": 0.7, "slick": 0.25}.get(hair.family, 0.35 + 0.45 * hair.volume)
     lift = np.full(len(normal), lift)
     up = _lifted(template, hair)
     lift = lift + (1.2 + 0.8 * hair.volume) * up

@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 from backend.body_model.anny import load_anny
 from synthetic_data.appearance.hair import Covered, grow_hair
 from synthetic_data.appearance.hair_fields import CROWN
-from synthetic_data.appearance.hair_masks import scalp_mask
+from synthetic_data.appearance.hair_masks import above_hairline, head_angles, root_mask, scalp_mask
 from synthetic_data.appearance.hair_skin import Head
 from synthetic_data.appearance.hair_tied import TIE_RADIUS, ties
 from synthetic_data.identity import HAIR_FAMILIES, HairSpec, sample_identity
@@ -156,6 +156,31 @@ def test_a_fade_shortens_the_sides_and_not_the_top(family):
     (side, top), (faded, faded_top) = side_and_top(0.0), side_and_top(1.0)
     assert faded < 0.75 * side and faded < 0.012
     assert faded_top == pytest.approx(top, rel=0.15)
+
+
+@pytest.mark.parametrize("family", ["short", "crop", "undercut", "quiff", "side part"])
+@pytest.mark.parametrize("fade", [0.3, 1.0])
+def test_a_fade_has_no_shelf(family, fade):
+    """At the back, hair grows longer from band to band, more slowly than its roots climb."""
+    hair = haircut(family, fade=fade)
+    points = grown(hair)
+    template = Head(load_anny(), body(1)).to_template(points[:, 0])
+    up, behind = above_hairline(template, hair), head_angles(template)[0] > 140
+    bands = [np.median(lengths(points)[behind & (np.abs(up - k) < 0.004)]) for k in np.arange(0.01, 0.08, 0.01)]
+    assert (np.diff(bands) < 0.009).all() and np.argmin(bands) == 0
+    assert bands[0] < 0.02 - 0.01 * fade
+
+
+def test_temples_are_soft_and_clippers_leave_little_shadow():
+    hair = haircut("short")
+    azimuth = np.radians(np.arange(40.0, 75.0, 0.5))
+    level = np.radians(15)
+    ways = [np.cos(level) * np.sin(azimuth), -np.cos(level) * np.cos(azimuth), np.full(len(azimuth), np.sin(level))]
+    across = root_mask(np.array([0, 0.01, 0.03]) + 0.09 * np.stack(ways, 1), hair)
+    assert ((across > 0.05) & (across < 0.95)).sum() * 0.5 > 8  # degrees, some 13 mm
+    nape = np.array([[0.0, 0.085, -0.030], [0.0, 0.085, 0.11]])
+    low, high = scalp_mask(nape, hair) / root_mask(nape, hair)
+    assert low < 0.5 and high > 0.95
 
 
 def test_a_hairline_recedes_softly():
