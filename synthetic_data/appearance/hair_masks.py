@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FADED = ("crop", "short", "receding", "undercut", "quiff", "side part", "mohawk")
 """Families whose hair clippers grade from its lower rim upwards."""
+TIED = ("braids", "ponytail", "bun")
 _CENTRE = np.array([0.0, 0.01, 0.03])
 # Elevation of the hairline seen from the middle of the skull, by azimuth from the face (degrees): forehead, temple,
 # sideburn, round the ear, nape.
@@ -39,6 +40,9 @@ def hairline_elevation(azimuth: Float[np.ndarray, "*n"], hair: HairSpec) -> Floa
     """Elevation (degrees) above which hair grows."""
     full = np.interp(azimuth, _AZIMUTH, _ELEVATION)
     back = 38 * receding(hair) * np.interp(azimuth, _AZIMUTH, _RECESSION)
+    if hair.family in TIED:
+        # Pulled back, even the finest hair of the edge shows: lower, and farther into the temples.
+        full = full - np.interp(azimuth, [0, 30, 46, 60], [3.5, 4.0, 5.5, 0.0])
     phase = hair.seed % 97
     peak = 3.0 * (phase / 97) * np.exp(-((azimuth / 8) ** 2))
     return full + back - peak + 0.9 * np.sin(azimuth * 0.21 + phase)
@@ -59,6 +63,8 @@ def root_mask(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.n
     # Where the line runs upright, at the temples, it has to waver and to soften sideways.
     ragged = 1.2 * np.sin(0.55 * elevation + hair.seed % 89) + 0.8 * np.sin(1.37 * elevation + hair.seed % 83)
     soft = np.interp(azimuth, [0, 50, 66, 82, 110, 180], [8.0, 8.0, 6.0, 4.0, 6.0, 11.0])
+    if hair.family in TIED:
+        soft = soft * 1.5
     mask = np.zeros(np.shape(azimuth))
     for aside, weight in ((-4.5, 0.25), (0.0, 0.5), (4.5, 0.25)):
         above = elevation - hairline_elevation(np.clip(azimuth + ragged + aside, 0, 180), hair)
