@@ -9,6 +9,7 @@ import numpy as np
 
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import smoothstep
+from synthetic_data.appearance.cutting import bust
 from synthetic_data.appearance.hair_families import (
     FAMILIES,
     HANGING,
@@ -102,6 +103,8 @@ def _crowded(template: Float[np.ndarray, "n 3"], hair: HairSpec, family: Family)
     if hair.family in FADED:
         # Clipped hair is too short to lie over gaps.
         dense = np.maximum(dense, 1.5 * smoothstep(0.085, 0.045, above_hairline(template, hair)))
+    seam = fringe_chance(template, hair)
+    dense = np.maximum(dense, 4 * seam * (1 - seam))
     return 0.40 + 0.40 * dense
 
 
@@ -184,11 +187,15 @@ def _grow_guides(
         if hangs:
             wanted = wanted + (around_face(q, side) + towards_neck(q)) * ~fringe[:, None]
         if hair.family in ("bob", "fringe bob"):
-            wanted = wanted - 0.35 * _outwards(q) * max(reached[k] - 0.6, 0)
+            # Ends are tucked in under the ears.
+            wanted = wanted - 0.7 * _outwards(q) * smoothstep(0.01, -0.04, q[:, 2])[:, None]
         if hair.family == "layered":
             wanted = wanted + _turned_ends(q, reached[k], hair)
         trial = points[:, k - 1] + unit(wanted) * step
         clearance = np.minimum(layer, 0.0012 + 0.5 * travelled)
+        if hangs:
+            # The sides fall from the widest place of the skull straight over the ears, which else bulge out below.
+            clearance = clearance + 0.009 * smoothstep(0.10, 0.05, q[:, 2]) * smoothstep(-0.005, 0.03, q[:, 2])
         most = None
         if covered is not None:
             press = covered(head.contact(trial).template) if k % 2 else press
@@ -200,6 +207,8 @@ def _grow_guides(
         normal, height = contact.normal, contact.height
     limit = cut_height(roots.template, hair, fringe, rng)
     points = shortened(points, _until(head.to_template(points)[..., 2], limit))
+    if hangs:
+        points = shortened(points, _until(_on_body(head, points), np.zeros(count)))
     if points.shape[1] != family.points:
         points = _resampled(points, family.points)
     return points
@@ -250,6 +259,13 @@ def _until(heights: Float[np.ndarray, "G K"], limit: Float[np.ndarray, " G"]) ->
     return np.maximum(share, 0.04)
 
 
+def _on_body(head: Head, points: Float[np.ndarray, "G K 3"]) -> Float[np.ndarray, "G K"]:
+    """Positive where hair below the chin has the bust under it, metres: beside and below the bust it would float."""
+    contact = head.contact(points.reshape(-1, 3))
+    inside = np.minimum(bust(contact.template) - 0.008, 0.045 - contact.height).reshape(points.shape[:2])
+    return np.where(head.to_template(points)[..., 2] < -0.10, inside, 1.0)
+
+
 def _resampled(points: Float[np.ndarray, "G K 3"], steps: int) -> Float[np.ndarray, "G J 3"]:
     at = np.linspace(0, points.shape[1] - 1, steps)
     low = np.minimum(at.astype(int), points.shape[1] - 2)
@@ -260,7 +276,7 @@ def _resampled(points: Float[np.ndarray, "G K 3"], steps: int) -> Float[np.ndarr
 def _share(roots: Roots, hair: HairSpec, family: Family, rng: np.random.Generator) -> Float[np.ndarray, " N"]:
     """How much of its guide's length each strand has: uneven tips, and fine short hair along the hairline."""
     count = len(roots.template)
-    uneven = {"bowl": 0.06, "fringe bob": 0.07, "bob": 0.09}.get(hair.family, 0.14)
+    uneven = {"bowl": 0.06, "fringe bob": 0.05, "bob": 0.05}.get(hair.family, 0.14)
     share = 1 - uneven * rng.random(count) ** 2
     azimuth, elevation = head_angles(roots.template)
     inside = (elevation - hairline_elevation(azimuth, hair)) / 9

@@ -101,8 +101,9 @@ def fringe_chance(template: Float[np.ndarray, "n 3"], hair: HairSpec) -> Float[n
     x, y, _ = template.T
     if not wears:
         return np.zeros(len(x))
+    # The strands of both kinds mingle over some centimetres, or a bare seam would show between them.
     deep = -0.028 if hair.family == "fringe bob" else -0.045
-    return smoothstep(deep + 0.012, deep - 0.012, y) * smoothstep(0.066, 0.056, np.abs(x))
+    return smoothstep(deep + 0.030, deep - 0.014, y) * smoothstep(0.072, 0.050, np.abs(x))
 
 
 def strand_length(
@@ -185,4 +186,4 @@ def cut_height(
         height = TOP + 0.045 - hair.length + slant
     straight = 0.0 if hair.family == "fringe bob" else 0.22 * (x - np.sign(hair.parting) * 0.03) * np.sign(hair.parting)
     eyebrows = 0.050 - 0.012 * (hair.fringe - 0.5) + 2.2 * x**2 * -4 + straight * 0.5
-    return np.where(fringe, eyebrows, height) + ragged * (0.4 if hair.family in ("bowl", "fringe bob") else 1.0)
+    return np.where(fringe, eyebrows, height) + ragged * (0.4 if hair.family in ("bowl", "bob", "fringe bob") else 1.0)

@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial import KDTree
 
 from backend.body_model.anny import load_anny
+from synthetic_data.appearance.cutting import bust
 from synthetic_data.appearance.hair import Covered, grow_hair
 from synthetic_data.appearance.hair_fields import CROWN
 from synthetic_data.appearance.hair_masks import above_hairline, head_angles, root_mask, scalp_mask
@@ -134,6 +135,40 @@ def test_a_bun_is_a_ball_and_a_tail_hangs():
     assert ((wound - middles[0]) @ outs[0] > -0.012).mean() > 0.95
     tail = grown(haircut("ponytail"))[:, -1]
     assert np.median(tail[:, 2]) < ties(haircut("ponytail"), head)[0][0, 2] - 0.10
+
+
+def test_a_tail_thins_out_and_its_hairline_is_low():
+    points = grown(haircut("ponytail", frizz=0.0))
+    middle = ties(haircut("ponytail"), Head(load_anny(), body(1)))[0][0]
+    tail = points[np.linalg.norm(points[:, 14] - middle, axis=1) < 0.03]
+    down = middle[2] - tail[:, -1, 2]
+    # A cut tail would have most of its ends in its last third.
+    assert (down > 0.67 * down.max()).mean() < 0.6
+    template = load_anny().template
+    front = template[(template[:, 1] < -0.03) & (template[:, 2] > 0.05) & (np.abs(template[:, 0]) < 0.07)]
+    tied, slick = (root_mask(front, haircut(f, hairline=0.0)) for f in ("ponytail", "slick"))
+    assert (tied > 0).sum() > (slick > 0).sum()
+
+
+@pytest.mark.parametrize("family", ["bob", "fringe bob"])
+def test_a_bob_is_tucked_in_below_the_ears(family):
+    points = grown(haircut(family, frizz=0.0, curl=0.0)).reshape(-1, 3)
+    template = Head(load_anny(), body(1)).to_template(points)
+    side = np.abs(template[:, 0])[np.abs(template[:, 1]) < 0.05]
+    z = template[np.abs(template[:, 1]) < 0.05, 2]
+    over, below = (np.quantile(side[np.abs(z - at) < 0.008], 0.98) for at in (0.03, -0.04))
+    assert below < over + 0.002
+
+
+@pytest.mark.parametrize("index", [1, 4])
+def test_long_hair_ends_on_the_bust(index):
+    """Beside and below the bust it would hang in the air."""
+    hair = dataclasses.replace(haircut("long", frizz=0.0), length=0.46)
+    points = grown(hair, index, detail=0.1).reshape(-1, 3)
+    contact = Head(load_anny(), body(index)).contact(points)
+    low = points[:, 2] < -0.12
+    assert (bust(contact.template[low]) < 0).mean() < 0.01
+    assert (contact.height[low] > 0.075).mean() < 0.01
 
 
 @pytest.mark.parametrize("parting", [-0.03, 0.0, 0.03])
