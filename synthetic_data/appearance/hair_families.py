@@ -78,8 +78,8 @@ FAMILIES = {
         wave=((0.008, 0.085), (0.012, 0.055)), coherence=0.95,
     ),
     "curly": dataclasses.replace(
-        _HANGING, count=14000, points=56, lift=(0.010, 0.022), gravity=0.5, locks=260, clump=0.88, stray=0.05,
-        wave=((0.0065, 0.040), (0.0095, 0.024)), coherence=0.96,
+        _HANGING, count=14000, points=56, lift=(0.010, 0.022), gravity=0.5, locks=180, clump=0.91, stray=0.04,
+        wave=((0.0075, 0.046), (0.0105, 0.030)), coherence=0.98,
     ),
     "afro": Family(
         "radial", 18000, 24, 1.7e-4, (0.0, 0.0), 0.0, 0.0, 1.0, locks=1700, clump=0.65, stray=0.0,
