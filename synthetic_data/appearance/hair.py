@@ -261,9 +261,11 @@ def _until(heights: Float[np.ndarray, "G K"], limit: Float[np.ndarray, " G"]) ->
 
 def _on_body(head: Head, points: Float[np.ndarray, "G K 3"]) -> Float[np.ndarray, "G K"]:
     """Positive where hair below the chin has the bust under it, metres: beside and below the bust it would float."""
-    contact = head.contact(points.reshape(-1, 3))
-    inside = np.minimum(bust(contact.template) - 0.008, 0.045 - contact.height).reshape(points.shape[:2])
-    return np.where(head.to_template(points)[..., 2] < -0.10, inside, 1.0)
+    low = head.to_template(points)[..., 2] < -0.10
+    contact = head.contact(points[low])
+    inside = np.ones(low.shape)
+    inside[low] = np.minimum(bust(contact.template) - 0.008, 0.045 - contact.height)
+    return inside
 
 
 def _resampled(points: Float[np.ndarray, "G K 3"], steps: int) -> Float[np.ndarray, "G J 3"]:

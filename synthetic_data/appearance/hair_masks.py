@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from synthetic_data.appearance.atlas import smoothstep
 from synthetic_data.identity import BeardSpec, HairSpec
@@ -55,11 +57,10 @@ def above_hairline(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float
     return np.radians(elevation - rim) * 0.095
 
 
-def root_mask(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.ndarray, "*n"]:
-    """Density of the hair on the head, 0 to 1, falling off softly at the hairline; the ears are not excluded."""
-    if hair.family == "bald":
-        return np.zeros(template.shape[:-1])
-    azimuth, elevation = head_angles(template)
+@functools.lru_cache(maxsize=4)
+def _edge(hair: HairSpec) -> Float[np.ndarray, "181 181"]:
+    """Density at the hairline by azimuth (rows, 0 to 180 degrees) and elevation (columns, -90 to 90)."""
+    azimuth, elevation = np.meshgrid(np.arange(181.0), np.arange(-90.0, 91.0), indexing="ij")
     # Where the line runs upright, at the temples, it has to waver and to soften sideways.
     ragged = 1.2 * np.sin(0.55 * elevation + hair.seed % 89) + 0.8 * np.sin(1.37 * elevation + hair.seed % 83)
     soft = np.interp(azimuth, [0, 50, 66, 82, 110, 180], [8.0, 8.0, 6.0, 4.0, 6.0, 11.0])
@@ -70,6 +71,16 @@ def root_mask(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.n
         above = elevation - hairline_elevation(np.clip(azimuth + ragged + aside, 0, 180), hair)
         ramp = np.clip(above / soft, 0, 1)
         mask += weight * ramp * ramp * (3 - 2 * ramp)
+    return mask
+
+
+def root_mask(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.ndarray, "*n"]:
+    """Density of the hair on the head, 0 to 1, falling off softly at the hairline; the ears are not excluded."""
+    if hair.family == "bald":
+        return np.zeros(template.shape[:-1])
+    azimuth, elevation = head_angles(template)
+    # Looked up: the skin asks for a million places.
+    mask = map_coordinates(_edge(hair), [azimuth, elevation + 90], order=1, mode="nearest")
     _, y, z = np.moveaxis(template, -1, 0)
     if hair.family == "tonsure":
         ring = smoothstep(0.084 - 0.02 * hair.hairline, 0.052 - 0.02 * hair.hairline, z)
