@@ -9,8 +9,8 @@ import numpy as np
 
 from backend.body_model.base import BodyModel
 from synthetic_data.appearance.atlas import smoothstep
+from synthetic_data.appearance.cutting import bust
 from synthetic_data.appearance.hair_families import (
-    FADED,
     FAMILIES,
     HANGING,
     Family,
@@ -19,7 +19,7 @@ from synthetic_data.appearance.hair_families import (
     strand_length,
 )
 from synthetic_data.appearance.hair_fields import CROWN, around_face, comb, tangential, towards_neck
-from synthetic_data.appearance.hair_masks import hairline_elevation, head_angles, scalp_mask
+from synthetic_data.appearance.hair_masks import FADED, above_hairline, hairline_elevation, head_angles, root_mask
 from synthetic_data.appearance.hair_shape import children, frizzed, gathered, locks, roped, shortened, waved
 from synthetic_data.appearance.hair_skin import Head
 from synthetic_data.appearance.hair_tied import grow_tied
@@ -64,7 +64,7 @@ def grow_hair(
     def mask(points: np.ndarray) -> np.ndarray:
         # The ears stand off the skull: everything farther out than its side is theirs.
         on_ear = (np.abs(points[:, 0]) > 0.0795) & (points[:, 2] < high[2]) & (points[:, 1] > low[1] - 0.004)
-        return scalp_mask(points, hair) * _crowded(points, hair, family) * ~on_ear
+        return root_mask(points, hair) * _crowded(points, hair, family) * ~on_ear
 
     rng = np.random.default_rng([hair.seed, 4])
     radius = family.radius * np.linspace(1, family.tip, family.points) ** 0.8
@@ -102,21 +102,23 @@ def _crowded(template: Float[np.ndarray, "n 3"], hair: HairSpec, family: Family)
     dense = parts.get(family.comb, np.maximum(line, 0.7 * crown))
     if hair.family in FADED:
         # Clipped hair is too short to lie over gaps.
-        dense = np.maximum(dense, smoothstep(0.10, 0.06, template[:, 2]))
-    return 0.45 + 0.55 * dense
+        dense = np.maximum(dense, 1.5 * smoothstep(0.085, 0.045, above_hairline(template, hair)))
+    seam = fringe_chance(template, hair)
+    dense = np.maximum(dense, 4 * seam * (1 - seam))
+    return 0.40 + 0.40 * dense
 
 
 def _features(template: np.ndarray, hair: HairSpec, fringe: np.ndarray) -> Float[np.ndarray, "n 5"]:
     """Neighbours in this space grow alike: not across the parting, not into the fringe, not from the clipped sides."""
     parted = FAMILIES[hair.family].comb in ("parted", "over", "locs")
     side = 0.03 * _side(template, hair) * parted * smoothstep(0.055, 0.03, template[:, 1])
-    clipped = np.zeros(len(template))
+    apart = np.zeros(len(template))
     if hair.family == "undercut":
-        clipped = 0.02 * smoothstep(0.066, 0.09, template[:, 2])
+        apart = 0.02 * smoothstep(0.066, 0.09, template[:, 2])
     if hair.family == "mohawk":
-        clipped = 0.05 * (np.abs(template[:, 0]) < 0.0235)
-    clipped = clipped + 0.04 * _crosses(template, hair)[0]
-    return np.concatenate([template, (side * ~fringe)[:, None], (0.06 * fringe + clipped)[:, None]], 1)
+        apart = 0.05 * (np.abs(template[:, 0]) < 0.0235)
+    apart = apart + 0.04 * _crosses(template, hair)[0]
+    return np.concatenate([template, (side * ~fringe)[:, None], (0.06 * fringe + apart)[:, None]], 1)
 
 
 def _side(template: np.ndarray, hair: HairSpec) -> Float[np.ndarray, " n"]:
@@ -185,11 +187,15 @@ def _grow_guides(
         if hangs:
             wanted = wanted + (around_face(q, side) + towards_neck(q)) * ~fringe[:, None]
         if hair.family in ("bob", "fringe bob"):
-            wanted = wanted - 0.35 * _outwards(q) * max(reached[k] - 0.6, 0)
+            # Ends are tucked in under the ears.
+            wanted = wanted - 0.7 * _outwards(q) * smoothstep(0.01, -0.04, q[:, 2])[:, None]
         if hair.family == "layered":
             wanted = wanted + _turned_ends(q, reached[k], hair)
         trial = points[:, k - 1] + unit(wanted) * step
         clearance = np.minimum(layer, 0.0012 + 0.5 * travelled)
+        if hangs:
+            # The sides fall from the widest place of the skull straight over the ears, which else bulge out below.
+            clearance = clearance + 0.009 * smoothstep(0.10, 0.05, q[:, 2]) * smoothstep(-0.005, 0.03, q[:, 2])
         most = None
         if covered is not None:
             press = covered(head.contact(trial).template) if k % 2 else press
@@ -201,6 +207,8 @@ def _grow_guides(
         normal, height = contact.normal, contact.height
     limit = cut_height(roots.template, hair, fringe, rng)
     points = shortened(points, _until(head.to_template(points)[..., 2], limit))
+    if hangs:
+        points = shortened(points, _until(_on_body(head, points), np.zeros(count)))
     if points.shape[1] != family.points:
         points = _resampled(points, family.points)
     return points
@@ -215,7 +223,7 @@ def _first(roots: Roots, hair: HairSpec, family: Family, fringe: np.ndarray, sid
         return unit(template - centre) + 0.4 * normal
     if family.comb == "mohawk":
         return normal + 0.25 * way
-    lift = {"buzz": 1.3, "slick": 0.25}.get(hair.family, 0.35 + 0.45 * hair.volume)
+    lift = {"buzz": 0.7, "slick": 0.25}.get(hair.family, 0.35 + 0.45 * hair.volume)
     lift = np.full(len(normal), lift)
     up = _lifted(template, hair)
     lift = lift + (1.2 + 0.8 * hair.volume) * up
@@ -251,6 +259,15 @@ def _until(heights: Float[np.ndarray, "G K"], limit: Float[np.ndarray, " G"]) ->
     return np.maximum(share, 0.04)
 
 
+def _on_body(head: Head, points: Float[np.ndarray, "G K 3"]) -> Float[np.ndarray, "G K"]:
+    """Positive where hair below the chin has the bust under it, metres: beside and below the bust it would float."""
+    low = head.to_template(points)[..., 2] < -0.10
+    contact = head.contact(points[low])
+    inside = np.ones(low.shape)
+    inside[low] = np.minimum(bust(contact.template) - 0.008, 0.045 - contact.height)
+    return inside
+
+
 def _resampled(points: Float[np.ndarray, "G K 3"], steps: int) -> Float[np.ndarray, "G J 3"]:
     at = np.linspace(0, points.shape[1] - 1, steps)
     low = np.minimum(at.astype(int), points.shape[1] - 2)
@@ -261,7 +278,7 @@ def _resampled(points: Float[np.ndarray, "G K 3"], steps: int) -> Float[np.ndarr
 def _share(roots: Roots, hair: HairSpec, family: Family, rng: np.random.Generator) -> Float[np.ndarray, " N"]:
     """How much of its guide's length each strand has: uneven tips, and fine short hair along the hairline."""
     count = len(roots.template)
-    uneven = {"bowl": 0.06, "fringe bob": 0.07, "bob": 0.09}.get(hair.family, 0.14)
+    uneven = {"bowl": 0.06, "fringe bob": 0.05, "bob": 0.05}.get(hair.family, 0.14)
     share = 1 - uneven * rng.random(count) ** 2
     azimuth, elevation = head_angles(roots.template)
     inside = (elevation - hairline_elevation(azimuth, hair)) / 9

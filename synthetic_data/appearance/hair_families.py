@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from synthetic_data.appearance.atlas import smoothstep
-from synthetic_data.appearance.hair_masks import head_angles
+from synthetic_data.appearance.hair_masks import FADED, above_hairline, head_angles
 from synthetic_data.identity import HairSpec
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ _BACK = Family("back", 21000, 14, 1.5e-4, (0.002, 0.007), 1.0, 0.12, 0.55, locks
 
 FAMILIES = {
     "tonsure": dataclasses.replace(_SHORT, count=13000, clump=0.3),
-    "buzz": Family("whorl", 32000, 3, 1.5e-4, (0.001, 0.002), 0.35, 0.0, 0.9, locks=4000, clump=0.08, stray=0.0),
+    "buzz": Family(
+        "whorl", 32000, 3, 1.9e-4, (0.001, 0.002), 0.35, 0.0, 0.9, locks=4000, clump=0.08, stray=0.0, tip=0.6
+    ),
     "crop": dataclasses.replace(_SHORT, count=27000, points=6, radius=1.9e-4, clump=0.25),
     "short": _SHORT,
     "receding": dataclasses.replace(_SHORT, count=19000, clump=0.35),
@@ -76,8 +78,8 @@ FAMILIES = {
         wave=((0.008, 0.085), (0.012, 0.055)), coherence=0.95,
     ),
     "curly": dataclasses.replace(
-        _HANGING, count=14000, points=56, lift=(0.010, 0.022), gravity=0.5, locks=260, clump=0.88, stray=0.05,
-        wave=((0.0065, 0.040), (0.0095, 0.024)), coherence=0.96,
+        _HANGING, count=14000, points=56, lift=(0.010, 0.022), gravity=0.5, locks=180, clump=0.91, stray=0.04,
+        wave=((0.0075, 0.046), (0.0105, 0.030)), coherence=0.98,
     ),
     "afro": Family(
         "radial", 18000, 24, 1.7e-4, (0.0, 0.0), 0.0, 0.0, 1.0, locks=1700, clump=0.65, stray=0.0,
@@ -91,7 +93,6 @@ FAMILIES = {
     "bun": Family("tied", 20000, 40, 1.2e-4, locks=520, clump=0.35),
 }  # fmt: skip
 HANGING = ("bob", "fringe bob", "lob", "long", "layered", "wavy", "curly", "locs")
-FADED = ("crop", "short", "receding", "undercut", "quiff", "side part", "mohawk")
 
 
 def fringe_chance(template: Float[np.ndarray, "n 3"], hair: HairSpec) -> Float[np.ndarray, " n"]:
@@ -100,8 +101,9 @@ def fringe_chance(template: Float[np.ndarray, "n 3"], hair: HairSpec) -> Float[n
     x, y, _ = template.T
     if not wears:
         return np.zeros(len(x))
+    # The strands of both kinds mingle over some centimetres, or a bare seam would show between them.
     deep = -0.028 if hair.family == "fringe bob" else -0.045
-    return smoothstep(deep + 0.012, deep - 0.012, y) * smoothstep(0.066, 0.056, np.abs(x))
+    return smoothstep(deep + 0.030, deep - 0.014, y) * smoothstep(0.072, 0.050, np.abs(x))
 
 
 def strand_length(
@@ -130,12 +132,10 @@ def strand_length(
     elif family == "mohawk":
         ridge = smoothstep(0.026, 0.021, np.abs(x))
         profile = 0.62 + 0.38 * smoothstep(0.02, 0.11, z)
-        length = np.where(ridge > 0.5, hair.length * profile * vary, 0.0025 + 0.006 * (1 - hair.fade))
+        length = np.where(ridge > 0.5, hair.length * profile * vary, 0.004 + 0.005 * (1 - hair.fade))
     elif family == "undercut":
-        # Clippers leave more and more up to the disconnected top.
-        sides = 0.003 + 0.009 * (1 - hair.fade) + 0.016 * smoothstep(0.015, 0.08, z) ** 1.5
-        length = sides + smoothstep(0.4, 0.75, top) * (hair.length * (0.75 + 0.25 * front) - sides)
-        length = length * vary
+        # The top is longer than the sides without a step in between.
+        length = hair.length * (0.75 + 0.25 * front) * (0.45 + 0.55 * top) * vary
     elif family == "quiff":
         length = hair.length * (0.5 + 0.5 * front) * (0.4 + 0.6 * top) * vary
     elif family == "slick":
@@ -147,15 +147,24 @@ def strand_length(
         length = hair.length * (0.42 + 0.58 * top) * (0.75 + 0.25 * front) * vary
     else:
         length = hair.length * (0.5 + 0.5 * top) * vary
-    if family in FADED and family not in ("mohawk", "undercut"):
-        # Clippers start short at the hairline and leave more towards the top.
-        low = smoothstep(0.105, 0.03, z)
-        clipped = 0.0025 + 0.010 * (1 - hair.fade) + 0.02 * smoothstep(0.01, 0.085, z)
-        length = np.minimum(length, length + hair.fade**0.7 * low * (clipped - length))
+    if family in FADED:
+        length = np.minimum(length, _graded(template, hair) * vary)
     if family in ("slick", "quiff", "undercut", "side part", "pixie"):
         # Sideburns are trimmed.
         length = np.minimum(length, 0.012 + 0.3 * smoothstep(0.03, 0.055, z) + 0.3 * smoothstep(90, 102, azimuth))
     return np.where(fringe, np.maximum(0.09, 0.3 * hair.length), length)
+
+
+def _graded(template: Float[np.ndarray, "n 3"], hair: HairSpec) -> Float[np.ndarray, " n"]:
+    """What clippers leave, metres: next to nothing at the lower rim, then ever more.
+
+    It grows more slowly than the way upwards, or the ends of all strands would hang at one height as a shelf.
+    """
+    azimuth, _ = head_angles(template)
+    up = np.maximum(above_hairline(template, hair), 0)
+    left = 0.0025 + 0.010 * (1 - hair.fade) + (0.05 + 0.25 * (1 - hair.fade)) * up + 3.2 * up**2
+    on_ridge = smoothstep(0.026, 0.021, np.abs(template[:, 0])) * (hair.family == "mohawk")
+    return left + 0.3 * np.maximum(smoothstep(60, 38, azimuth), on_ridge)
 
 
 def cut_height(
@@ -177,4 +186,4 @@ def cut_height(
         height = TOP + 0.045 - hair.length + slant
     straight = 0.0 if hair.family == "fringe bob" else 0.22 * (x - np.sign(hair.parting) * 0.03) * np.sign(hair.parting)
     eyebrows = 0.050 - 0.012 * (hair.fringe - 0.5) + 2.2 * x**2 * -4 + straight * 0.5
-    return np.where(fringe, eyebrows, height) + ragged * (0.4 if hair.family in ("bowl", "fringe bob") else 1.0)
+    return np.where(fringe, eyebrows, height) + ragged * (0.4 if hair.family in ("bowl", "bob", "fringe bob") else 1.0)

@@ -86,5 +86,7 @@ def towards_neck(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     x, y, z = points.T
     low = smoothstep(0.0, -0.07, z) * smoothstep(-0.30, -0.16, z)
     # Not closer than a collar: behind, hair falls plumb from the skull to the back.
-    inwards = np.stack([-np.sign(x) * np.clip(np.abs(x) - 0.072, 0, 0.10), np.clip(0.100 - y, -0.06, 0), 0 * z], 1)
+    inwards = np.stack(
+        [-1.6 * np.sign(x) * np.clip(np.abs(x) - 0.072, 0, 0.10), np.clip(0.100 - y, -0.06, 0), 0 * z], 1
+    )
     return 10 * low[:, None] * inwards

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from synthetic_data.appearance.atlas import smoothstep
 from synthetic_data.identity import BeardSpec, HairSpec
@@ -12,6 +14,9 @@ from synthetic_data.identity import BeardSpec, HairSpec
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+FADED = ("crop", "short", "receding", "undercut", "quiff", "side part", "mohawk")
+"""Families whose hair clippers grade from its lower rim upwards."""
+TIED = ("braids", "ponytail", "bun")
 _CENTRE = np.array([0.0, 0.01, 0.03])
 # Elevation of the hairline seen from the middle of the skull, by azimuth from the face (degrees): forehead, temple,
 # sideburn, round the ear, nape.
@@ -37,21 +42,46 @@ def hairline_elevation(azimuth: Float[np.ndarray, "*n"], hair: HairSpec) -> Floa
     """Elevation (degrees) above which hair grows."""
     full = np.interp(azimuth, _AZIMUTH, _ELEVATION)
     back = 38 * receding(hair) * np.interp(azimuth, _AZIMUTH, _RECESSION)
+    if hair.family in TIED:
+        # Pulled back, even the finest hair of the edge shows: lower, and farther into the temples.
+        full = full - np.interp(azimuth, [0, 30, 46, 60], [3.5, 4.0, 5.5, 0.0])
     phase = hair.seed % 97
     peak = 3.0 * (phase / 97) * np.exp(-((azimuth / 8) ** 2))
     return full + back - peak + 0.9 * np.sin(azimuth * 0.21 + phase)
 
 
-def scalp_mask(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.ndarray, "*n"]:
-    """Density of the hair on the head, 0 to 1, falling off softly at the hairline; the ears are not excluded."""
+def above_hairline(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.ndarray, "*n"]:
+    """How far up the head from its lower rim (temple, ear, nape) a place is, metres; negative on sideburns."""
     azimuth, elevation = head_angles(template)
-    soft = np.interp(azimuth, [0, 50, 66, 82, 110, 180], [8.0, 8.0, 4.0, 4.0, 6.0, 11.0])
-    above = elevation - hairline_elevation(azimuth, hair)
-    mask = np.clip(above / soft, 0, 1)
-    mask = mask * mask * (3 - 2 * mask)
-    _, y, z = np.moveaxis(template, -1, 0)
+    rim = np.interp(azimuth, [0, 45, 60, 100, 125, 150, 180], [33.0, 22.0, -4.0, -4.0, -35.0, -43.0, -45.0])
+    return np.radians(elevation - rim) * 0.095
+
+
+@functools.lru_cache(maxsize=4)
+def _edge(hair: HairSpec) -> Float[np.ndarray, "181 181"]:
+    """Density at the hairline by azimuth (rows, 0 to 180 degrees) and elevation (columns, -90 to 90)."""
+    azimuth, elevation = np.meshgrid(np.arange(181.0), np.arange(-90.0, 91.0), indexing="ij")
+    # Where the line runs upright, at the temples, it has to waver and to soften sideways.
+    ragged = 1.2 * np.sin(0.55 * elevation + hair.seed % 89) + 0.8 * np.sin(1.37 * elevation + hair.seed % 83)
+    soft = np.interp(azimuth, [0, 50, 66, 82, 110, 180], [8.0, 8.0, 6.0, 4.0, 6.0, 11.0])
+    if hair.family in TIED:
+        soft = soft * 1.5
+    mask = np.zeros(np.shape(azimuth))
+    for aside, weight in ((-4.5, 0.25), (0.0, 0.5), (4.5, 0.25)):
+        above = elevation - hairline_elevation(np.clip(azimuth + ragged + aside, 0, 180), hair)
+        ramp = np.clip(above / soft, 0, 1)
+        mask += weight * ramp * ramp * (3 - 2 * ramp)
+    return mask
+
+
+def root_mask(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.ndarray, "*n"]:
+    """Density of the hair on the head, 0 to 1, falling off softly at the hairline; the ears are not excluded."""
     if hair.family == "bald":
-        return 0 * mask
+        return np.zeros(template.shape[:-1])
+    azimuth, elevation = head_angles(template)
+    # Looked up: the skin asks for a million places.
+    mask = map_coordinates(_edge(hair), [azimuth, elevation + 90], order=1, mode="nearest")
+    _, y, z = np.moveaxis(template, -1, 0)
     if hair.family == "tonsure":
         ring = smoothstep(0.084 - 0.02 * hair.hairline, 0.052 - 0.02 * hair.hairline, z)
         return mask * ring * smoothstep(52, 64, azimuth)
@@ -59,6 +89,16 @@ def scalp_mask(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.
         crown = np.exp(-(((template - [0.0, 0.062, 0.118]) / 0.034) ** 2).sum(-1))
         top = smoothstep(0.09, 0.12, z) * smoothstep(0.06, 0.0, y)
         return mask * (1 - 0.75 * hair.hairline * crown) * (1 - 0.4 * hair.hairline * top)
+    return mask
+
+
+def scalp_mask(template: Float[np.ndarray, "*n 3"], hair: HairSpec) -> Float[np.ndarray, "*n"]:
+    """How much the roots darken the skin, 0 to 1: little under clipped hair, which shows skin between its hairs."""
+    mask = root_mask(template, hair)
+    if hair.family in ("buzz", "tonsure"):
+        return 0.55 * mask
+    if hair.family in FADED:
+        return mask * (0.15 + 0.85 * smoothstep(0.0, 0.09, above_hairline(template, hair)))
     return mask
 
 

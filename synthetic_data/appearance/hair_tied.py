@@ -62,6 +62,9 @@ def grow_tied(
     features = np.concatenate([roots.template, 0.05 * tie[:, None]], 1)
     lock = locks(features, family.locks, rng)
     scalp, entry = _over_skull(head, roots, hair, middles[tie], outs[tie], lock, on_skull, rng)
+    # A comb leaves grooves that run to the tie.
+    scalp = scalp + 0.6 * smoothstep(0.05, 0.5, np.linspace(0, 1, on_skull))[None, :, None] * (scalp[lock] - scalp)
+    scalp[:, 0] = roots.positions - 0.0007 * roots.normals
     if covered is not None:
         press = covered(head.to_template(scalp.reshape(-1, 3))).reshape(count, -1, 1)
         flat = head.from_template(head.surface(head.to_template(scalp) - MIDDLE))
@@ -80,7 +83,7 @@ def grow_tied(
     # Fine hair at the edge is too short to reach the tie.
     azimuth, elevation = head_angles(roots.template)
     edge = smoothstep(9, 0, elevation - hairline_elevation(azimuth, hair))
-    short = rng.random(count) < 0.16 * edge + 0.006
+    short = rng.random(count) < 0.3 * edge + 0.006
     points[short] = shortened(points[short], rng.uniform(0.03, 0.14, int(short.sum())))
     if covered is not None:
         hidden = covered(head.to_template(middles[tie])) > 0.5
@@ -116,8 +119,8 @@ def _over_skull(
     skin = head.from_template(head.surface(ways))
     up = unit(skin - head.from_template(MIDDLE))
     # Hair rises from its roots, is fullest on the way, and lies in ridges where a comb went through.
-    volume = 0.0025 + 0.006 * hair.volume
-    ridge = rng.uniform(0.55, 1.2, count)[lock][:, None, None] + rng.uniform(-0.15, 0.15, (count, 1, 1))
+    volume = 0.0045 + 0.009 * hair.volume
+    ridge = rng.uniform(0.45, 1.3, count)[lock][:, None, None] + rng.uniform(-0.15, 0.15, (count, 1, 1))
     reach = np.clip(angle / 0.5, 0.3, 1.2)[:, None]
     lift = volume * ridge * reach * np.sin(np.pi * np.clip(t, 0, 1) ** 0.6) ** 0.7 + 0.0015 * np.clip(6 * t, 0, 1)
     path = skin + up * lift
@@ -193,12 +196,12 @@ def _tail(
     count = len(entry)
     swell = 0.021 + 0.013 * hair.volume
     curve = _hanging(head, middle, out, 0.85 * hair.length, swell, rng.uniform(-0.15, 0.15))
-    # The hair of the sides and the nape starts nearer the tie or farther: tails end in steps.
-    t = np.linspace(0.02, 1, steps)[None] * (1 - 0.45 * rng.random((count, 1)) ** 1.5)
+    # The hair of the sides and the nape starts nearer the tie or farther: tails thin out over their lower half.
+    t = np.linspace(0.02, 1, steps)[None] * (1 - 0.55 * rng.random((count, 1)))
     centre, first, second = _along(curve, t)
     strand = rng.integers(0, 60, count)
     theta = entry[:, 0] + 0.9 * rng.uniform(-1, 1, 60)[strand]
-    radius = TIE_RADIUS + (swell - TIE_RADIUS) * smoothstep(0.0, 0.25, t) - 0.55 * swell * smoothstep(0.6, 1.05, t)
+    radius = TIE_RADIUS + (swell - TIE_RADIUS) * smoothstep(0.0, 0.25, t) - 0.75 * swell * smoothstep(0.45, 1.05, t)
     radius = radius * (entry[:, 1] * (0.65 + 0.6 * rng.random(60)[strand]))[:, None]
     phase, pitch = rng.random(60)[strand], rng.uniform(2, 3.5, 60)[strand]
     wave = (
@@ -207,6 +210,9 @@ def _tail(
         * smoothstep(0.1, 0.5, t)
     )
     x, y = radius * np.cos(theta)[:, None] + wave, radius * np.sin(theta)[:, None]
+    # Wisps part from one another towards their ends, most along the back.
+    apart = rng.normal(0, 1, (2, 60))[:, strand, None] * np.clip(t, 0, 1) ** 1.6
+    x, y = 1.2 * x + 0.009 * apart[0], 0.8 * y + 0.003 * apart[1]
     return centre + x[..., None] * first + y[..., None] * second
 
 

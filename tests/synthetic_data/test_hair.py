@@ -8,9 +8,10 @@ import pytest
 from scipy.spatial import KDTree
 
 from backend.body_model.anny import load_anny
+from synthetic_data.appearance.cutting import bust
 from synthetic_data.appearance.hair import Covered, grow_hair
 from synthetic_data.appearance.hair_fields import CROWN
-from synthetic_data.appearance.hair_masks import scalp_mask
+from synthetic_data.appearance.hair_masks import above_hairline, head_angles, root_mask, scalp_mask
 from synthetic_data.appearance.hair_skin import Head
 from synthetic_data.appearance.hair_tied import TIE_RADIUS, ties
 from synthetic_data.identity import HAIR_FAMILIES, HairSpec, sample_identity
@@ -136,6 +137,40 @@ def test_a_bun_is_a_ball_and_a_tail_hangs():
     assert np.median(tail[:, 2]) < ties(haircut("ponytail"), head)[0][0, 2] - 0.10
 
 
+def test_a_tail_thins_out_and_its_hairline_is_low():
+    points = grown(haircut("ponytail", frizz=0.0))
+    middle = ties(haircut("ponytail"), Head(load_anny(), body(1)))[0][0]
+    tail = points[np.linalg.norm(points[:, 14] - middle, axis=1) < 0.03]
+    down = middle[2] - tail[:, -1, 2]
+    # A cut tail would have most of its ends in its last third.
+    assert (down > 0.67 * down.max()).mean() < 0.6
+    template = load_anny().template
+    front = template[(template[:, 1] < -0.03) & (template[:, 2] > 0.05) & (np.abs(template[:, 0]) < 0.07)]
+    tied, slick = (root_mask(front, haircut(f, hairline=0.0)) for f in ("ponytail", "slick"))
+    assert (tied > 0).sum() > (slick > 0).sum()
+
+
+@pytest.mark.parametrize("family", ["bob", "fringe bob"])
+def test_a_bob_is_tucked_in_below_the_ears(family):
+    points = grown(haircut(family, frizz=0.0, curl=0.0)).reshape(-1, 3)
+    template = Head(load_anny(), body(1)).to_template(points)
+    side = np.abs(template[:, 0])[np.abs(template[:, 1]) < 0.05]
+    z = template[np.abs(template[:, 1]) < 0.05, 2]
+    over, below = (np.quantile(side[np.abs(z - at) < 0.008], 0.98) for at in (0.03, -0.04))
+    assert below < over + 0.002
+
+
+@pytest.mark.parametrize("index", [1, 4])
+def test_long_hair_ends_on_the_bust(index):
+    """Beside and below the bust it would hang in the air."""
+    hair = dataclasses.replace(haircut("long", frizz=0.0), length=0.46)
+    points = grown(hair, index, detail=0.1).reshape(-1, 3)
+    contact = Head(load_anny(), body(index)).contact(points)
+    low = points[:, 2] < -0.12
+    assert (bust(contact.template[low]) < 0).mean() < 0.01
+    assert (contact.height[low] > 0.075).mean() < 0.01
+
+
 @pytest.mark.parametrize("parting", [-0.03, 0.0, 0.03])
 def test_a_parting_separates_the_hair(parting):
     points = grown(haircut("long", parting=parting, frizz=0.0, curl=0.0))
@@ -156,6 +191,31 @@ def test_a_fade_shortens_the_sides_and_not_the_top(family):
     (side, top), (faded, faded_top) = side_and_top(0.0), side_and_top(1.0)
     assert faded < 0.75 * side and faded < 0.012
     assert faded_top == pytest.approx(top, rel=0.15)
+
+
+@pytest.mark.parametrize("family", ["short", "crop", "undercut", "quiff", "side part"])
+@pytest.mark.parametrize("fade", [0.3, 1.0])
+def test_a_fade_has_no_shelf(family, fade):
+    """At the back, hair grows longer from band to band, more slowly than its roots climb."""
+    hair = haircut(family, fade=fade)
+    points = grown(hair)
+    template = Head(load_anny(), body(1)).to_template(points[:, 0])
+    up, behind = above_hairline(template, hair), head_angles(template)[0] > 140
+    bands = [np.median(lengths(points)[behind & (np.abs(up - k) < 0.004)]) for k in np.arange(0.01, 0.08, 0.01)]
+    assert (np.diff(bands) < 0.009).all() and np.argmin(bands) == 0
+    assert bands[0] < 0.02 - 0.01 * fade
+
+
+def test_temples_are_soft_and_clippers_leave_little_shadow():
+    hair = haircut("short")
+    azimuth = np.radians(np.arange(40.0, 75.0, 0.5))
+    level = np.radians(15)
+    ways = [np.cos(level) * np.sin(azimuth), -np.cos(level) * np.cos(azimuth), np.full(len(azimuth), np.sin(level))]
+    across = root_mask(np.array([0, 0.01, 0.03]) + 0.09 * np.stack(ways, 1), hair)
+    assert ((across > 0.05) & (across < 0.95)).sum() * 0.5 > 8  # degrees, some 13 mm
+    nape = np.array([[0.0, 0.085, -0.030], [0.0, 0.085, 0.11]])
+    low, high = scalp_mask(nape, hair) / root_mask(nape, hair)
+    assert low < 0.5 and high > 0.95
 
 
 def test_a_hairline_recedes_softly():
