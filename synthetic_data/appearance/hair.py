@@ -87,7 +87,16 @@ def grow_hair(
     else:
         points = gathered(points, lock, family.clump, 1.2 if family.wave is None else 0.6, rng)
     points = _textured(points, lock, hair, family, rng)
-    return Strands(points, radius)
+    return Strands(points if covered is None else _under_hat(points, head, covered), radius)
+
+
+def _under_hat(points: Float[np.ndarray, "n K 3"], head: Head, covered: Covered) -> Float[np.ndarray, "n K 3"]:
+    """Strands pressed flat once more: curls and frizz came after the guides were laid under the hat."""
+    flat = points.reshape(-1, 3).copy()
+    hidden = covered(head.to_template(flat)) > 0.5
+    if hidden.any():
+        flat[hidden] = head.pushed(flat[hidden], np.full(hidden.sum(), 0.0008), np.full(hidden.sum(), 0.0025))[0]
+    return flat.reshape(points.shape)
 
 
 def _crowded(template: Float[np.ndarray, "n 3"], hair: HairSpec, family: Family) -> Float[np.ndarray, "n"]:
