@@ -65,8 +65,8 @@ def paint_skin(spec: IdentitySpec, model: BodyModel, size: int = 512, window: Wi
 
     pigment = 0.25 + 0.75 * hair.melanin
     melanin += 0.4 * brow_mask(p, hair) * pigment * hair.brow_density
-    melanin += _scalp(p, hair, atlas) * pigment * (0.9 if hair.family in ("buzz", *FADED) else 0.7)
     roots = _facial_hair(p, spec, lips, size, fine if detailed else None)
+    roots = roots + _scalp(p, hair, atlas) * pigment * (1.6 if hair.family in ("buzz", *FADED) else 1.1)
     haemoglobin = haemoglobin * (1 - 0.4 * np.clip(roots, 0, 1))
 
     absorbed = np.clip(melanin, 0.03, 4)[..., None] * _MELANIN
@@ -142,7 +142,7 @@ def _spots(
 def _scalp(p: Float[np.ndarray, "S S 3"], hair: HairSpec, atlas: Atlas) -> np.ndarray:
     """Roots that shine through; shaven heads keep a shadow of them."""
     if hair.family == "bald":
-        return 0.12 * scalp_mask(p, dataclasses.replace(hair, family="buzz")) * (1 - atlas.regions["ears"])
+        return 0.2 * scalp_mask(p, dataclasses.replace(hair, family="buzz")) * (1 - atlas.regions["ears"])
     return scalp_mask(p, hair) * (1 - atlas.regions["ears"])
 
 
