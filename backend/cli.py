@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="maquette",
         description="One portrait becomes a rigged, textured 3D head for Blender, on your own computer.",
-        epilog="Exit status: 0 done, 2 bad request, 130 stopped, 3 to 13 other failures, each with one sentence.",
+        epilog="Exit status: 0 done, 2 bad request, 130 stopped, 3 to 18 other failures, each with one sentence.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_VersionAction, nargs=0, help="show the version and exit")
