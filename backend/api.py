@@ -124,6 +124,9 @@ class AvatarRequest:
             raise ValueError(f"Give at most five portraits of the same person, not {len(self.portraits)}.")
         if not 0 <= self.seed < 2**32:
             raise ValueError("The seed must be a whole number from 0 to 4294967295.")
+        for name, text in (("prompt", self.prompt), ("body model", self.body_model)):
+            if "\0" in text or not _is_text(text):
+                raise ValueError(f"The {name} holds characters that are no text.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,8 +279,8 @@ class Hello:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Hello:
         values = _known(cls, data)
-        engines = tuple(EngineInfo(**_known(EngineInfo, engine)) for engine in values.get("engines", ()))
-        return cls(**values | {"engines": engines})
+        values["engines"] = tuple(EngineInfo(**_known(EngineInfo, engine)) for engine in values.get("engines", ()))
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,6 +296,14 @@ class Estimate:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Estimate:
         return cls(**_known(cls, data))
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a character, as JSON can carry
+        return False
+    return True
 
 
 def _known(cls: type, data: dict[str, Any]) -> dict[str, Any]:
