@@ -7,6 +7,7 @@ workers, which may spend long in native code.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -77,6 +78,15 @@ def die_with_parent_thread() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def interrupt() -> None:
+    """Let the main thread of this process unwind as after Ctrl-C, also out of a system call where that can be done."""
+    main = threading.main_thread().ident
+    if os.name == "posix" and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def be_polite() -> None:

@@ -6,7 +6,6 @@ perhaps the line ``cancel``; its end means that the server is gone. Standard out
 
 from __future__ import annotations
 
-import _thread
 import json
 import os
 import sys
@@ -61,7 +60,7 @@ def main() -> int:
     order: dict[str, Any] = json.loads(pipe.readline())
     # Native code may hold everything but this thread for long: without a server there is nothing left to tidy up for,
     # and what is half written will be swept.
-    life.when_parent_is_gone(pipe, lambda: os._exit(1), lambda line: _interrupt() if line == "cancel" else None)
+    life.when_parent_is_gone(pipe, lambda: os._exit(1), lambda line: life.interrupt() if line == "cancel" else None)
     life.be_polite()
     life.leave_a_core()
     events = Events(_own_stdout())
@@ -120,11 +119,6 @@ def _write_picture(image: np.ndarray, path: Path) -> None:
     picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
     picture.save(aside, format="PNG")
     aside.replace(path)
-
-
-def _interrupt() -> None:
-    """Let the job unwind as after Ctrl-C, so that it removes what it has half written."""
-    _thread.interrupt_main()
 
 
 def _own_stdout() -> TextIO:
