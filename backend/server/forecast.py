@@ -95,8 +95,8 @@ class Forecast:
         """Fraction of the whole job, which never falls, and seconds left."""
         expected, elapsed = self._expected[self._stage], max(now - self._begun, 0.0)
         before = sum(self._expected[name] for name in self._names[: self._names.index(self._stage)])
-        # Wall seconds for a planned one; a tenth of the plan holds it, so that one slow start does not scare.
-        held = 0.1 * self._total
+        # Wall seconds for a planned one; a small part of the plan holds it, so that one slow start does not scare.
+        held = 0.04 * self._total
         spent = self._spent + (elapsed if self._told > 0 else 0.0)
         pace = (spent + held) / (before + self._told * expected + held)
         by_clock = 0.95 * elapsed / (elapsed + 0.4 * expected * pace + 1e-6)

@@ -77,9 +77,8 @@ def test_a_request_survives_json(request_: AvatarRequest | RigRequest) -> None:
     data = json.loads(json.dumps(request_.to_json()))
     if isinstance(request_, RigRequest):
         assert RigRequest.from_json(data) == request_
-    elif request_.portraits or request_.prompt.strip():
-        if "\0" not in request_.prompt:
-            assert AvatarRequest.from_json(data) == request_
+    elif (request_.portraits or request_.prompt.strip()) and "\0" not in request_.prompt:
+        assert AvatarRequest.from_json(data) == request_
 
 
 def test_what_a_newer_backend_adds_is_left_out() -> None:
