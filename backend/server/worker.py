@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from backend.api import HINTS, AvatarRequest, ErrorCode
 from backend.server import life
+from backend.server.store import upload_name
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -67,7 +68,7 @@ def main() -> int:
     try:
         run(order, events)
     except (Exception, KeyboardInterrupt) as problem:
-        explain(problem, events)
+        explain(problem, order, events)
         return 1
     return 0
 
@@ -91,8 +92,11 @@ def run(order: dict[str, Any], events: Events) -> None:
     pipeline.generate(request, out, events.progress, show)
 
 
-def explain(problem: BaseException, events: Events) -> None:
-    """Say what went wrong, in a sentence for the user; the stack trace goes to the job's log alone."""
+def explain(problem: BaseException, order: dict[str, Any], events: Events) -> None:
+    """Say what went wrong, in a sentence for the user; the stack trace goes to the job's log alone.
+
+    The user's own file names stand in it, not those of our copies.
+    """
     import traceback
 
     from backend.cli import describe
@@ -106,6 +110,8 @@ def explain(problem: BaseException, events: Events) -> None:
         internal = f"Something went wrong inside Maquette ({type(problem).__name__})."
         missing_library = isinstance(problem, ImportError)  # whose sentence names the package to install
         message = _SENTENCES.get(error.code, error.message if missing_library else internal)
+    for path in map(Path, order["inputs"]):
+        message = message.replace(str(path), upload_name(path))
     events.say("error", code=error.code.value, message=message, hint=hint)
 
 

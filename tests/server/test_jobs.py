@@ -74,7 +74,7 @@ def test_a_running_job_is_cancelled_in_every_stage(shared_server: Server, stage:
     assert shared_server.end_of(job).state is JobState.CANCELLED
     assert time.monotonic() - begun < 1.5, "it heard, and needed no force"
     left = {path.name for path in (shared_server.data / "jobs" / job).iterdir()}
-    assert left == {"job.json", "input-0.jpg", "pid", "progress.png", "worker.log"}
+    assert left == {"job.json", "input-0-face.jpg", "pid", "progress.png", "worker.log"}
 
 
 def test_a_job_that_does_not_listen_is_ended_after_the_grace(server: Server) -> None:
@@ -173,7 +173,7 @@ def test_a_mesh_is_rigged_like_a_finished_avatar(server: Server) -> None:
     status = server.end_of(job)
     assert (status.kind, status.state) == (JobKind.RIG, JobState.DONE)
     assert status.request == {"mesh": mesh, "like": avatar}
-    assert (server.data / "jobs" / job / "input-0.stl").read_bytes() == b"solid"
+    assert (server.data / "jobs" / job / "input-0-head.stl").read_bytes() == b"solid"
 
 
 def test_the_estimate_learns_from_jobs_that_ran_here(server: Server) -> None:

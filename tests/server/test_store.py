@@ -141,14 +141,14 @@ def test_jobs_come_in_the_order_they_were_made(tmp_path: Path) -> None:
 
 def test_old_uploads_go_unless_a_job_can_be_run_again_with_them(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    kept, named, old = (tmp_path / "uploads" / f"u-{letter * 32}.jpg" for letter in "abc")
+    kept, named, old = (tmp_path / "uploads" / f"u-{letter * 32}-a.jpg" for letter in "abc")
     for path in (kept, named, old):
         path.write_bytes(b"x")
     yesterday = time.time() - 100_000
     for path in (named, old):
         os.utime(path, (yesterday, yesterday))
     job = _job(store)
-    store.save(JobStatus.from_json(job.to_json() | {"request": {"portraits": [named.stem]}}))
+    store.save(JobStatus.from_json(job.to_json() | {"request": {"portraits": [named.name[:34]]}}))
     store.load()
     assert sorted((tmp_path / "uploads").iterdir()) == [kept, named]
 
