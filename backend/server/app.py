@@ -89,6 +89,7 @@ def build(jobs: Jobs, store: Store, version: str) -> FastAPI:
     async def estimate(
         engine: _Engine = "template", quality: _Quality = "standard", mesh: _Mesh = "wrapped"
     ) -> Estimate:
+        engines.require_engine(engine)
         return jobs.estimate(AvatarRequest(engine=engine, quality=quality, mesh=mesh))
 
     @app.post("/v1/uploads", openapi_extra=_RAW_BODY)

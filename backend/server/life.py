@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
+_NICENESS = 10
+_CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _THREADS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -100,7 +102,7 @@ def be_polite() -> None:
         kernel.SetPriorityClass(kernel.GetCurrentProcess(), subprocess.BELOW_NORMAL_PRIORITY_CLASS)
     else:
         with contextlib.suppress(OSError):
-            os.nice(10)
+            os.nice(max(_NICENESS - os.nice(0), 0))
 
 
 def job_cores() -> int:
@@ -128,8 +130,9 @@ def memory_mb() -> int:
     if sys.platform == "win32":
         return _windows_memory_mb()
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):  # a container's limit; "max" where there is none
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    for limit in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # "max" where there is none
+            total = min(total, int(Path(limit).read_text()))
     return total // 2**20
 
 

@@ -97,6 +97,16 @@ def be_large(out, progress, show, argument) -> None:
     np.ones(2**33, np.uint8)
 
 
+def be_growing(out, progress, show, argument) -> None:
+    """Takes all memory there is, once the test has seen to it that there is little."""
+    progress("field", 0.0)
+    while not (out.parent / "go").exists():
+        time.sleep(0.02)
+    held = []
+    while True:
+        held.append(np.ones(10**7, np.uint8))
+
+
 def be_too_much_for_the_disk(out, progress, show, argument) -> None:
     with staged_folder(out) as aside:
         (aside / "avatar.npz").write_bytes(bytes(2**25))

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,35 @@ def test_a_full_disk_is_said_and_the_server_lives_on(server: Server) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):
+def little_memory() -> Iterator[Path]:
+    """A control group of 400 MB; a process whose number is written into the file is in it."""
+    old, new = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    group = (old if old.is_dir() else new) / f"maquette-test-{os.getpid()}"
+    limit = group / ("memory.limit_in_bytes" if old.is_dir() else "memory.max")
+    try:
+        group.mkdir()
+        limit.write_text("400M")
+    except OSError:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip("needs the right to make a control group")
+    yield group / "cgroup.procs"
+    group.rmdir()
+
+
+def test_a_job_that_the_kernel_kills_for_want_of_memory_says_so(server: Server, little_memory: Path) -> None:
+    job = server.submit("growing").id
+    server.in_stage(job, "field")
+    little_memory.write_text(str(server.worker(job)))
+    (server.data / "jobs" / job / "go").touch()
+    status = server.end_of(job)
+    assert status.state is JobState.FAILED
+    assert status.error is not None and status.error.code == "out_of_memory"
+    assert finished(server.end_of(server.submit("quick").id))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system of its own, of one megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
