@@ -57,6 +57,21 @@ def test_a_killed_server_leaves_no_worker(tmp_path: Path, prompt: str) -> None:
         assert gone_within(worker, 3)
 
 
+def test_whatever_the_stage_a_killed_server_starts_again_and_tells(tmp_path: Path) -> None:
+    stages = ["portrait", "fit", "field", "mesh", "texture", "export"]
+    for count, stage in enumerate(stages, start=1):
+        with Server(tmp_path / "data") as server:
+            assert len(server.ask("GET", "/v1/jobs")) == count - 1
+            job = server.submit(f"slow {stage}").id
+            server.in_stage(job, stage)
+            worker = server.worker(job)
+            server.kill()
+            assert gone_within(worker, 3)
+    with Server(tmp_path / "data") as server:
+        errors = [status["error"]["code"] for status in server.ask("GET", "/v1/jobs")]
+        assert errors == ["interrupted"] * len(stages)
+
+
 def test_without_linux_s_own_signal_the_pipe_is_enough(tmp_path: Path) -> None:
     """What ends a worker on the other systems: the same worker, with that call taken away."""
     program = tmp_path / "elsewhere.py"
