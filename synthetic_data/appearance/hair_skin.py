@@ -63,6 +63,10 @@ class Head:
             self._extra = np.maximum(
                 1.4 * self._extra, collar * (0.020 + 0.012 * smoothstep(-0.20, -0.13, template[:, 2]))
             )
+            # Around an ear it hangs in one curve from the temple to the nape, or the ear would show as a disc.
+            ear = template[(ears > 0.5) & (template[:, 0] > 0)].mean(0)
+            beside = np.exp(-(((template[:, 1:] - ear[1:]) / 0.045) ** 2).sum(1)) * (np.abs(template[:, 0]) > 0.045)
+            self._extra = np.maximum(self._extra, 0.013 * beside * (1 - ears))
         self._tree = KDTree(self._points)
         skull = template[:, 2] > -0.03
         mean, mean_t = self._points[skull].mean(0), template[skull].mean(0)
