@@ -1,0 +1,317 @@
+"""Puts the backend into an environment of its own, from the wheel and the lock files that came with the add-on. No bpy.
+
+Layout below `root`, a folder that the user may choose:
+
+    environment/            the virtual environment; complete when it holds `maquette.json`, which is written last
+    downloads/              what was downloaded: survives an interruption, goes away when all is installed
+    tools/, python/         only where no fitting Python was found: uv, and the Python that it brought
+    jobs/, logs/            the backend's
+
+An installation that fails or is cancelled takes the environment away again and keeps the downloads, so that the next
+one goes on where it stopped. A folder without `maquette.json` is never used: half an installation is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import platform_support as system
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Progress = Callable[[str, float], None]
+
+MARK = "maquette.json"
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+# Megabytes to download and on the disk afterwards; measured for linux-cpu, otherwise the sum of the wheels' sizes.
+SIZES = {
+    "linux-cpu": (460, 1600),
+    "linux-cuda": (3300, 7500),
+    "windows": (430, 1600),
+    "macos-arm64": (330, 1300),
+}
+UV_MEGABYTES = 60  # uv and the Python that it brings
+
+
+class InstallError(Exception):
+    """The backend cannot be installed: one sentence, and what to do about it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+class Installed(enum.Enum):
+    """What is in the folder."""
+
+    NOTHING = "nothing"
+    HALF = "half"
+    OTHER_VERSION = "other version"
+    COMPLETE = "complete"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What an installation is going to do; made before anything is downloaded, and shown to the user."""
+
+    root: Path
+    wheel: Path
+    requirements: Path
+    python: Path | None  # None: uv brings one
+    device: str  # "cpu", "cuda" or "mps"
+    card: str
+    download_mb: int
+    disk_mb: int
+
+    def sentence(self) -> str:
+        device = {"cpu": "the processor", "cuda": self.card or "CUDA", "mps": "Apple's GPU"}[self.device]
+        source = f"Python from {self.python}" if self.python else "a Python 3.11 that uv downloads"
+        return (
+            f"Downloads {_size(self.download_mb)}, takes {_size(self.disk_mb)} in {self.root}, "
+            f"for {device}, with {source}."
+        )
+
+
+def bundled_wheel(package: Path) -> Path:
+    """The backend's wheel in the add-on's folder. Raises `InstallError` when the add-on was not built."""
+    wheels = sorted((package / "backend").glob("maquette-*.whl"))
+    if len(wheels) != 1:
+        raise InstallError("This copy of the add-on holds no backend.", "Install the zip that build_addon.py made.")
+    return wheels[0]
+
+
+def inspect(root: Path, package: Path) -> Installed:
+    """What is installed below `root`, compared with what the add-on brings."""
+    environment = root / "environment"
+    if not environment.exists():
+        return Installed.NOTHING
+    try:
+        mark = json.loads((environment / MARK).read_text(encoding="utf-8"))
+        if not system.environment_python(environment).exists():
+            return Installed.HALF
+        same = mark["wheel"] == _digest(bundled_wheel(package))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Installed.HALF
+    except InstallError:  # an add-on without a backend uses whatever is there
+        return Installed.COMPLETE
+    return Installed.COMPLETE if same else Installed.OTHER_VERSION
+
+
+def make_plan(root: Path, package: Path, python: str = "", device: str = "auto") -> Plan:
+    """Look at the machine and decide. `python` is the user's choice or empty. Raises `InstallError`."""
+    wheel = bundled_wheel(package)
+    card = system.nvidia_card() if device in ("auto", "cuda") else ""
+    if device == "cuda" and not card:
+        raise InstallError(
+            "No NVIDIA card answers on this computer.", "Install its driver, or choose the processor in the preferences."
+        )
+    name = system.lock_name(cuda=bool(card))
+    requirements = package / "backend" / "locks" / f"{name}.txt"
+    if name is None or not requirements.exists():
+        raise InstallError(
+            "The backend's packages do not exist for this computer.",
+            "Use a backend on another machine: enter its address in the preferences.",
+        )
+    chosen: Path | None = None
+    if python:
+        if system.python_version(python) != system.BACKEND_PYTHON:
+            raise InstallError(f"{python} is no Python 3.11 with venv.", "Choose another in the preferences, or none.")
+        chosen = Path(python)
+    else:
+        chosen = system.find_python()
+    download, disk = SIZES[name]
+    if chosen is None:
+        download, disk = download + UV_MEGABYTES, disk + 3 * UV_MEGABYTES
+    kind = "mps" if name == "macos-arm64" and device != "cpu" else "cuda" if card else "cpu"
+    plan = Plan(root, wheel, requirements, chosen, kind, card, download, disk)
+    _require_space(plan)
+    return plan
+
+
+def install(plan: Plan, progress: Progress, cancelled: threading.Event, log: Path) -> None:
+    """Do what `plan` says; blocks. Raises `InstallError`; nothing half-made is left then, only the downloads."""
+    environment = plan.root / "environment"
+    worker = _Worker(plan, progress, cancelled, log)
+    try:
+        plan.root.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        system.remove_tree(environment)
+        worker.make_environment(environment)
+        worker.install_packages(environment)
+        worker.check(environment)
+        mark = {"wheel": _digest(plan.wheel), "file": plan.wheel.name, "device": plan.device}
+        system.write_aside(environment / MARK, json.dumps(mark, indent=1))
+        with contextlib.suppress(OSError):
+            system.remove_tree(plan.root / "downloads")
+    except InstallError:
+        _undo(environment)
+        raise
+    except OSError as problem:
+        _undo(environment)
+        sentence = f"{plan.root} cannot be written ({problem.strerror or problem})."
+        raise InstallError(sentence, "Choose another data folder in the preferences.") from problem
+
+
+def remove(root: Path) -> None:
+    """Take the environment, the downloads and what was brought along away; avatars stay. Raises `InstallError`."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            (root / "environment" / MARK).unlink()  # from now on it counts as half
+        for name in ("environment", "downloads", "tools", "python"):
+            system.remove_tree(root / name)
+        with contextlib.suppress(OSError):
+            root.rmdir()  # only if nothing of the user's is left in it
+    except OSError as problem:
+        hint = "Close what uses the folder, then press Remove again."
+        raise InstallError(f"Some files are locked ({problem.filename or root}).", hint) from problem
+
+
+class _Worker:
+    """Runs the commands of one installation and turns what they print into progress."""
+
+    def __init__(self, plan: Plan, progress: Progress, cancelled: threading.Event, log: Path) -> None:
+        self._plan, self._progress, self._cancelled, self._log = plan, progress, cancelled, log
+        self._variables = {
+            "PIP_CACHE_DIR": str(plan.root / "downloads" / "pip"),
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_NO_INPUT": "1",
+            "PIP_USER": "0",
+            "PIP_REQUIRE_VIRTUALENV": "0",
+            "UV_CACHE_DIR": str(plan.root / "downloads" / "uv"),
+            "UV_PYTHON_INSTALL_DIR": str(plan.root / "python"),
+        }
+
+    def make_environment(self, environment: Path) -> None:
+        self._progress("Making the environment", 0.01)
+        if self._plan.python is not None:
+            self._run([str(self._plan.python), "-I", "-m", "venv", str(environment)], "The environment")
+            return
+        # Any Python holds uv, also Blender's own, whose folder stays untouched.
+        tools = self._plan.root / "tools"
+        python = system.environment_python(tools)
+        self._progress("Fetching uv", 0.02)
+        if not python.exists():
+            self._run([sys.executable, "-I", "-m", "venv", "--clear", str(tools)], "The folder for uv")
+        self._run([str(python), "-I", "-m", "pip", "install", "--only-binary", ":all:", "uv"], "uv")
+        self._progress("Fetching Python 3.11", 0.04)
+        version = ".".join(map(str, system.BACKEND_PYTHON))
+        uv = [str(python), "-I", "-m", "uv"]
+        self._run([*uv, "venv", "--seed", "--python", version, str(environment)], "Python 3.11")
+
+    def install_packages(self, environment: Path) -> None:
+        """Exactly the locked packages, wheels only, nothing resolved: the same everywhere and every time."""
+        total = sum(1 for line in self._plan.requirements.read_text(encoding="utf-8").splitlines() if "==" in line)
+        seen = 0
+
+        def read(line: str) -> None:
+            nonlocal seen
+            if line.startswith("Collecting "):
+                seen += 1
+                self._progress(f"Fetching {line.split()[1].split('==')[0]}", 0.05 + 0.75 * seen / max(total, 1))
+            elif line.startswith("Installing collected"):
+                self._progress("Unpacking the packages", 0.82)
+
+        python = str(system.environment_python(environment))
+        pip = [python, "-I", "-m", "pip", "install", "--no-deps", "--only-binary", ":all:", "--progress-bar", "off"]
+        more = ["--extra-index-url", TORCH_CPU_INDEX] if self._plan.requirements.stem == "linux-cpu" else []
+        self._run([*pip, *more, "-r", str(self._plan.requirements)], "The packages", read)
+        self._progress("Installing the backend", 0.95)
+        self._run([*pip, "--no-index", "--no-cache-dir", str(self._plan.wheel)], "The backend")
+
+    def check(self, environment: Path) -> None:
+        self._progress("Trying it out", 0.97)
+        python = str(system.environment_python(environment))
+        self._run([python, "-I", "-m", "backend", "--help"], "The backend")
+        self._run([python, "-I", "-c", "import torch, mediapipe, fastapi, uvicorn"], "A package")
+
+    def _run(self, command: list[str], what: str, read: Callable[[str], None] | None = None) -> None:
+        """Run a command to its end, or stop it when the user cancels. Raises `InstallError`."""
+        if self._cancelled.is_set():
+            raise InstallError("The installation was cancelled.", "What was downloaded is kept for the next time.")
+        process = system.start_process(command, system.child_environment(self._variables), subprocess.STDOUT)
+        finished = threading.Event()
+        threading.Thread(target=self._stop_when_cancelled, args=(process, finished), daemon=True).start()
+        last: list[str] = []
+        try:
+            with self._log.open("a", encoding="utf-8") as log:
+                log.write("$ " + " ".join(command) + "\n")
+                for raw in process.stdout or ():
+                    line = raw.decode("utf-8", "replace").rstrip()
+                    log.write(line + "\n")
+                    last = [*last[-30:], line]
+                    if read:
+                        read(line)
+            status = process.wait()
+        finally:
+            finished.set()
+            system.stop_process(process, grace=0.0)
+        if self._cancelled.is_set():
+            raise InstallError("The installation was cancelled.", "What was downloaded is kept for the next time.")
+        if status != 0:
+            raise _explained(what, "\n".join(last))
+
+    def _stop_when_cancelled(self, process: subprocess.Popen[bytes], finished: threading.Event) -> None:
+        while not finished.wait(0.1):
+            if self._cancelled.is_set():
+                system.stop_process(process, grace=0.5)
+                return
+
+
+def _explained(what: str, output: str) -> InstallError:
+    """Known causes become advice."""
+    lowered = output.lower()
+    for signs, message, hint in (
+        (("no space left", "errno 28", "not enough space"), "The disk is full.", "Make room or choose another folder."),
+        (
+            ("getaddrinfo", "name resolution", "connection refused", "network is unreachable", "timed out", "proxyerror"),
+            "The package server cannot be reached.",
+            "Check the network or the proxy, then press Install again: what was downloaded is kept.",
+        ),
+        (("permission denied", "access is denied"), "The folder cannot be written.", "Choose another data folder."),
+        (("filename too long", "path too long"), "The folder's path is too long.", "Choose one nearer the root."),
+        (
+            ("no matching distribution",),
+            "A package is missing on the package server.",
+            "Update the add-on, or use another package index.",
+        ),
+    ):
+        if any(sign in lowered for sign in signs):
+            return InstallError(message, hint)
+    return InstallError(f"{what} could not be installed.", "Copy the diagnostics: they hold the last lines of the log.")
+
+
+def _require_space(plan: Plan) -> None:
+    folder = plan.root
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free // 2**20
+    if free < plan.disk_mb + plan.download_mb:
+        raise InstallError(
+            f"{_size(plan.disk_mb + plan.download_mb)} are needed for a while, {folder} has {_size(free)}.",
+            "Make room, or choose a data folder on another disk.",
+        )
+
+
+def _undo(environment: Path) -> None:
+    with contextlib.suppress(OSError):
+        system.remove_tree(environment)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _size(megabytes: int) -> str:
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes} MB"
