@@ -18,8 +18,24 @@ MESHES = ("wrapped", "levelset")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+# The pipeline's stages in words for people; `JobStatus.stage` is a key of it, or empty while a job waits.
+STAGES = {
+    "starting": "Starting the job",
+    "portrait": "Finding the face",
+    "fit": "Fitting the head",
+    "field": "Fitting the radiance field",
+    "mesh": "Extracting the surface",
+    "texture": "Painting the textures",
+    "rig": "Rigging the mesh",
+    "export": "Writing the avatar",
+}
+
+
 class ErrorCode(enum.StrEnum):
-    """Why a job failed; the value is the wire format, the position is the basis of the exit status."""
+    """Why a job failed or a request was refused.
+
+    The value is the wire format, the position is the basis of the exit status: new codes go to the end.
+    """
 
     BAD_REQUEST = "bad_request"
     BAD_IMAGE = "bad_image"
@@ -33,6 +49,32 @@ class ErrorCode(enum.StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     CANCELLED = "cancelled"
     INTERNAL = "internal"
+    INTERRUPTED = "interrupted"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    BUSY = "busy"
+    TOO_LARGE = "too_large"
+
+
+# What to do about it, for the codes whose sentence alone may leave a user at a loss.
+HINTS = {
+    ErrorCode.BAD_REQUEST: "The add-on and the backend may be of different versions: update both.",
+    ErrorCode.BAD_IMAGE: "Open the picture in an image editor and save it as PNG or JPEG.",
+    ErrorCode.NO_FACE: "Choose a picture in which one face is seen from the front, lit and in focus.",
+    ErrorCode.FACE_TOO_SMALL: "Choose a larger picture, or crop it around the head and shoulders.",
+    ErrorCode.FACE_TURNED_AWAY: "Choose a picture in which both eyes look towards the camera.",
+    ErrorCode.MODEL_MISSING: "Choose the template engine, which needs no trained weights.",
+    ErrorCode.BAD_MESH: "Export the head once more as GLB: one connected surface, with ears and neck.",
+    ErrorCode.OUTPUT_NOT_WRITABLE: "Choose another data folder in the preferences.",
+    ErrorCode.DISK_FULL: "Delete old avatars from the history, or choose a data folder on another disk.",
+    ErrorCode.OUT_OF_MEMORY: "Close other programs, or choose draft quality.",
+    ErrorCode.INTERNAL: "Copy the diagnostics and report what happened.",
+    ErrorCode.INTERRUPTED: "Press Generate Again: the settings are kept.",
+    ErrorCode.UNAUTHORIZED: "The token does not fit this backend: restart it, or enter its token in the preferences.",
+    ErrorCode.NOT_FOUND: "It may have been deleted: refresh the list.",
+    ErrorCode.BUSY: "Cancel the job first, then delete it.",
+    ErrorCode.TOO_LARGE: "Choose a smaller file.",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +124,9 @@ class AvatarRequest:
             raise ValueError(f"Give at most five portraits of the same person, not {len(self.portraits)}.")
         if not 0 <= self.seed < 2**32:
             raise ValueError("The seed must be a whole number from 0 to 4294967295.")
+        for name, text in (("prompt", self.prompt), ("body model", self.body_model)):
+            if "\0" in text or not _is_text(text):
+                raise ValueError(f"The {name} holds characters that are no text.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,3 +150,163 @@ class AvatarReport:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"request": self.request.to_json()}
+
+
+@dataclasses.dataclass(frozen=True)
+class RigRequest:
+    """Bones, weights and keys for the head in the file `mesh`, taken over from the avatar of the finished job `like`.
+
+    Over the wire `mesh` is the id of an upload, as `AvatarRequest.portraits` are.
+    """
+
+    mesh: str
+    like: str
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> RigRequest:
+        """Build a request from decoded JSON. Raises `ValueError` with a sentence when a field is unknown or missing."""
+        if set(data) != {"mesh", "like"}:
+            raise ValueError("A rig request has exactly the fields 'mesh' and 'like'.")
+        return cls(str(data["mesh"]), str(data["like"]))
+
+
+class JobKind(enum.StrEnum):
+    """What a job makes."""
+
+    GENERATE = "generate"
+    RIG = "rig"
+
+
+class JobState(enum.StrEnum):
+    """Where a job is; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclasses.dataclass(frozen=True)
+class JobError:
+    """A failure in words: `code` is a value of `ErrorCode`, or of a newer backend's; `message` is one sentence."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobStatus:
+    """All that is known of a job.
+
+    `revision` grows with every change. `fraction` is that of the whole job, 0 to 1, and never falls. `seconds` is the
+    time it has run. `queue_position` is 0 for the running job and counts from 1 for those that wait; null when it is
+    over. `request` is the `AvatarRequest` or `RigRequest` as it was sent. `preview` names a file to ask for as soon
+    as there is one. `files` and `folder` are those of a finished avatar.
+    """
+
+    id: str
+    kind: JobKind
+    state: JobState
+    created: str
+    request: dict[str, Any]
+    revision: int = 0
+    stage: str = ""
+    fraction: float = 0.0
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    queue_position: int | None = None
+    preview: str | None = None
+    error: JobError | None = None
+    files: tuple[str, ...] = ()
+    folder: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {
+            "kind": self.kind.value,
+            "state": self.state.value,
+            "files": list(self.files),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> JobStatus:
+        """Build a status from decoded JSON; fields of a newer backend are left out. Raises `ValueError`, `KeyError`."""
+        values = _known(cls, data)
+        error = values.get("error")
+        return cls(
+            **values
+            | {
+                "kind": JobKind(values["kind"]),
+                "state": JobState(values["state"]),
+                "error": None if error is None else JobError(**_known(JobError, error)),
+                "files": tuple(values.get("files", ())),
+            }
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineInfo:
+    """One of `ENGINES` on this backend; `reason` is a sentence when it is not available."""
+
+    name: str
+    available: bool
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hello:
+    """Who answers, and on what machine. `memory_mb` is all its main memory; `cores` are those a job may use."""
+
+    protocol: int
+    version: str
+    pid: int
+    device: str
+    cores: int
+    memory_mb: int
+    engines: tuple[EngineInfo, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"engines": [dataclasses.asdict(engine) for engine in self.engines]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Hello:
+        values = _known(cls, data)
+        values["engines"] = tuple(EngineInfo(**_known(EngineInfo, engine)) for engine in values.get("engines", ()))
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a job will take on the backend's machine: wall seconds, and megabytes of main memory at its peak."""
+
+    seconds: float
+    memory_mb: int
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Estimate:
+        return cls(**_known(cls, data))
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a character, as JSON can carry
+        return False
+    return True
+
+
+def _known(cls: type, data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the dataclass `cls` in `data`: what a newer version added is left out."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {name: value for name, value in data.items() if name in names}

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = os.environ.get("MAQUETTE_DEBUG") == "1"
     with _quiet_stderr(enabled=not debug) as stderr, _sigterm_as_ctrl_c():
         try:
-            options = _parser().parse_args(arguments)
+            options = _parser().parse_args(arguments, argparse.Namespace(stderr=stderr))
             options.run(options)
             return 0
         except (Exception, KeyboardInterrupt) as problem:
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="maquette",
         description="One portrait becomes a rigged, textured 3D head for Blender, on your own computer.",
-        epilog="Exit status: 0 done, 2 bad request, 130 stopped, 3 to 13 other failures, each with one sentence.",
+        epilog="Exit status: 0 done, 2 bad request, 130 stopped, 3 to 18 other failures, each with one sentence.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_VersionAction, nargs=0, help="show the version and exit")
@@ -149,6 +149,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     rig.add_argument("--like", type=_path, required=True, metavar="AVATAR_DIR", help="avatar whose rig it takes over")
     rig.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the rigged head")
+
+    serve = commands.add_parser("serve", help="wait for the Blender add-on's jobs", allow_abbrev=False)
+    serve.set_defaults(run=_serve)
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    serve.add_argument("--port", type=_whole_number, default=0, metavar="N", help="port; 0 takes a free one")
+    serve.add_argument("--data", type=_path, metavar="DIR", help="folder of the jobs (default: the user's own)")
+    serve.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
 
     # Its options are understood elsewhere: here nothing begins one.
     dataset = commands.add_parser(
@@ -203,6 +210,12 @@ def _rig(options: argparse.Namespace) -> None:
     from backend import pipeline
 
     _report(options.out, lambda progress: pipeline.rig(options.mesh, options.like, options.out, progress))
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from backend.server import serve
+
+    serve.serve(options.host, options.port, options.data, with_parent=options.with_parent, log=options.stderr)
 
 
 def _dataset(options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backend import engines
 from backend.api import AvatarReport, AvatarRequest, ErrorCode, StageReport
 from backend.errors import MaquetteError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from backend.rigging.avatar import RiggedAvatar
 
     Progress = Callable[[str, float], None]
+    Show = Callable[[np.ndarray], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,16 +79,23 @@ class Stages:
         self._started = None
 
 
-def generate(request: AvatarRequest, out: Path, progress: Progress = lambda stage, fraction: None) -> AvatarReport:
+def generate(
+    request: AvatarRequest,
+    out: Path,
+    progress: Progress = lambda stage, fraction: None,
+    show: Show = lambda picture: None,
+) -> AvatarReport:
     """Make the avatar that `request` describes in the folder `out`.
 
-    The folder appears whole at the end or not at all. Raises `MaquetteError` for everything that a user can mend.
+    The folder appears whole at the end or not at all. `show` is given a picture of what is at hand, H×W×3 float32 sRGB,
+    as soon as there is one: the portrait, cropped and upright. Raises `MaquetteError` for everything that a user can
+    mend.
     """
     try:
         request.validate()
     except ValueError as error:
         raise MaquetteError(ErrorCode.BAD_REQUEST, str(error), stage="request") from None
-    _require_engine(request)
+    engines.require(request)
     from backend.export.folder import check_destination, write_avatar_folder
 
     check_destination(out)
@@ -99,6 +108,7 @@ def generate(request: AvatarRequest, out: Path, progress: Progress = lambda stag
 
     portraits = load_portraits([Path(p) for p in request.portraits], size=quality.crop)
     portrait = portraits[0]
+    show(portrait.image)
 
     stages.begin("fit")
     from backend.body_model.fitting import fit_landmarks
@@ -243,21 +253,6 @@ def _wrapped_avatar(
     stages.begin("texture")
     sizes = TextureSizes(quality.skin_texture, quality.shell_texture)
     return build_wrapped(fit, observation, shells, offsets, hidden, cut, sizes, generator, stages.advance)
-
-
-def _require_engine(request: AvatarRequest) -> None:
-    if request.engine != "template":
-        raise MaquetteError(
-            ErrorCode.MODEL_MISSING,
-            f"The engine {request.engine!r} has no trained weights yet: choose --engine template.",
-            stage="request",
-        )
-    if not request.portraits:
-        raise MaquetteError(
-            ErrorCode.BAD_REQUEST,
-            "The template engine needs a portrait: give a picture of a face.",
-            stage="request",
-        )
 
 
 def figures(avatar: RiggedAvatar, fit: BodyFit, observation: Observation) -> dict[str, Any]:
