@@ -79,6 +79,7 @@ class Session:
         return [job for job in self.jobs if not job.finished or job.avatar is not None]
 
     def changed(self) -> None:
+        self.backend.jobs_running = sum(not job.finished for job in self.jobs)
         self.revision += 1
 
     # Jobs
@@ -143,7 +144,6 @@ class Session:
 
     def _run(self, job: Job, submit: Callable[[Client, Job], JobStatus]) -> None:
         """The life of a job, in its thread."""
-        self.backend.jobs_running += 1
         try:
             if self.backend.state is not State.READY:
                 job.text = "Starting the backend"
@@ -165,7 +165,6 @@ class Session:
         except Exception as problem:  # a thread that dies in silence would leave the panel waiting for ever
             job.error = BackendError("internal", f"The add-on failed ({problem!r}).", "Copy the diagnostics.")
         finally:
-            self.backend.jobs_running -= 1
             if job.error is not None:
                 job.text = "Cancelled" if job.error.code == "cancelled" else "Failed"
             job.finished = True
