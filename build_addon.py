@@ -128,7 +128,7 @@ def _packer() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the zip (default: dist)")
-    parser.add_argument("--dev", type=Path, metavar="DIR", help="lay the extension out as DIR/maquette, without packing")
+    parser.add_argument("--dev", type=Path, metavar="DIR", help="lay it out as DIR/maquette, without packing")
     options = parser.parse_args()
     try:
         made = lay_out(options.dev / EXTENSION) if options.dev else build(options.out)

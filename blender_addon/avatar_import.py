@@ -88,9 +88,7 @@ def _armature(avatar: AvatarData, name: str, made: list[Any]) -> Any:
     return armature
 
 
-def _part(
-    part: PartData, avatar: AvatarData, armature: Any, name: str, made: list[Any]
-) -> Generator[None, None, Any]:
+def _part(part: PartData, avatar: AvatarData, armature: Any, name: str, made: list[Any]) -> Generator[None, None, Any]:
     mesh = bpy.data.meshes.new(f"{name} {part.name}")
     made.append(mesh)
     corners = part.faces.ravel()
@@ -134,9 +132,10 @@ def _material(part: PartData, name: str, *, is_skin: bool, made: list[Any]) -> A
     image.colorspace_settings.name = "sRGB"
     material = bpy.data.materials.new(name)
     made.append(material)
-    if material.node_tree is None:
+    if material.node_tree is None:  # Blender 4; from 5.0 on there always is one
         material.use_nodes = True
-    nodes, links = material.node_tree.nodes, material.node_tree.links
+    tree: Any = material.node_tree
+    nodes, links = tree.nodes, tree.links
     shader = next(node for node in nodes if node.type == "BSDF_PRINCIPLED")
     texture = nodes.new("ShaderNodeTexImage")
     texture.image = image

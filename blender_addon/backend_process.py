@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from . import installation
 from . import platform_support as system
@@ -262,7 +262,7 @@ class Backend:
             return [line for line in text.splitlines() if line.strip()][-count:]
         return []
 
-    def _open_log(self):  # noqa: ANN202
+    def _open_log(self) -> IO[bytes]:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):
             if self.log.stat().st_size > _LARGEST_LOG:

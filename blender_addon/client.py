@@ -6,6 +6,7 @@ alone: the backend is on this computer or on one that the user named.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import shutil
@@ -142,10 +143,9 @@ class Client:
         connection = kind(self._host, self._port, timeout=timeout)
         try:
             authorised = headers | {"Authorization": f"Bearer {self._token}"}
-            try:
+            # A server that refuses a large body answers before it has read it.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, self._base + path, body=body, headers=authorised)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # a server that refuses a large body answers before it has read it
             response = connection.getresponse()
             if not 200 <= response.status < 300:
                 raise _refusal(self.url, response)

@@ -114,9 +114,8 @@ def make_plan(root: Path, package: Path, python: str = "", device: str = "auto")
     wheel = bundled_wheel(package)
     card = system.nvidia_card() if device in ("auto", "cuda") else ""
     if device == "cuda" and not card:
-        raise InstallError(
-            "No NVIDIA card answers on this computer.", "Install its driver, or choose the processor in the preferences."
-        )
+        hint = "Install its driver, or choose the processor in the preferences."
+        raise InstallError("No NVIDIA card answers on this computer.", hint)
     name = system.lock_name(cuda=bool(card))
     requirements = package / "backend" / "locks" / f"{name}.txt"
     if name is None or not requirements.exists():
@@ -212,21 +211,25 @@ class _Worker:
 
     def install_packages(self, environment: Path) -> None:
         """Exactly the locked packages, wheels only, nothing resolved: the same everywhere and every time."""
-        total = sum(1 for line in self._plan.requirements.read_text(encoding="utf-8").splitlines() if "==" in line)
+        lines = self._plan.requirements.read_text(encoding="utf-8").splitlines()
+        total = sum("==" in line for line in lines)
         seen = 0
 
         def read(line: str) -> None:
             nonlocal seen
             if line.startswith("Collecting "):
                 seen += 1
-                self._progress(f"Fetching {line.split()[1].split('==')[0]}", 0.05 + 0.75 * seen / max(total, 1))
+                self._progress(f"Fetching {line.split()[1].split('==')[0]}", 0.2 + 0.6 * seen / max(total, 1))
             elif line.startswith("Installing collected"):
                 self._progress("Unpacking the packages", 0.82)
 
         python = str(system.environment_python(environment))
         pip = [python, "-I", "-m", "pip", "install", "--no-deps", "--only-binary", ":all:", "--progress-bar", "off"]
-        more = ["--extra-index-url", TORCH_CPU_INDEX] if self._plan.requirements.stem == "linux-cpu" else []
-        self._run([*pip, *more, "-r", str(self._plan.requirements)], "The packages", read)
+        if self._plan.requirements.stem == "linux-cpu":  # the one on PyPI is made for CUDA and needs its libraries
+            self._progress("Fetching torch", 0.05)
+            torch = next(line for line in lines if line.startswith("torch=="))
+            self._run([*pip, "--retries", "2", "--index-url", TORCH_CPU_INDEX, torch], "PyTorch")
+        self._run([*pip, "-r", str(self._plan.requirements)], "The packages", read)
         self._progress("Installing the backend", 0.95)
         self._run([*pip, "--no-index", "--no-cache-dir", str(self._plan.wheel)], "The backend")
 
@@ -275,7 +278,7 @@ def _explained(what: str, output: str) -> InstallError:
     for signs, message, hint in (
         (("no space left", "errno 28", "not enough space"), "The disk is full.", "Make room or choose another folder."),
         (
-            ("getaddrinfo", "name resolution", "connection refused", "network is unreachable", "timed out", "proxyerror"),
+            ("getaddrinfo", "resol", "connection refused", "network is unreachable", "timed out", "proxyerror"),
             "The package server cannot be reached.",
             "Check the network or the proxy, then press Install again: what was downloaded is kept.",
         ),

@@ -36,10 +36,10 @@ def start_process(
 
     An own group keeps Ctrl-C in Blender's terminal away from it and lets `stop_process` end its children as well.
     """
-    options: dict[str, Any] = {"start_new_session": True}
+    flags = 0
     if WINDOWS:
-        flags = ("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP", "BELOW_NORMAL_PRIORITY_CLASS")
-        options = {"creationflags": sum(getattr(subprocess, flag) for flag in flags)}
+        names = ("CREATE_NO_WINDOW", "CREATE_NEW_PROCESS_GROUP", "BELOW_NORMAL_PRIORITY_CLASS")
+        flags = sum(getattr(subprocess, name) for name in names)
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -47,7 +47,8 @@ def start_process(
         stderr=log,
         env=environment,
         cwd=folder,
-        **options,
+        creationflags=flags,
+        start_new_session=not WINDOWS,
     )
     if WINDOWS:
         _die_with_us(process)
@@ -113,17 +114,24 @@ def environment_python(environment: Path) -> Path:
 def find_python(version: tuple[int, int] = BACKEND_PYTHON, own: str = sys.executable) -> Path | None:
     """A Python of exactly this version that can make environments: the system's, else Blender's `own`."""
     for candidate in _python_candidates(version, own):
-        if python_version(candidate) == version:
-            return Path(candidate)
+        answer = _ask_python(candidate)
+        if answer is not None and answer[0] == version:
+            return Path(answer[1])
     return None
 
 
 def python_version(python: str | Path) -> tuple[int, int] | None:
     """Version of an interpreter that has `venv` and `ensurepip`; None when it does not answer."""
-    code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    answer = _ask_python(str(python))
+    return answer[0] if answer else None
+
+
+def _ask_python(python: str) -> tuple[tuple[int, int], str] | None:
+    """Version and true place of an interpreter: what is on the PATH may be a script that chooses one."""
+    code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2], sys.executable)"
     try:
         answer = subprocess.run(
-            [str(python), "-I", "-c", code],
+            [python, "-I", "-c", code],
             capture_output=True,
             text=True,
             timeout=20,
@@ -133,8 +141,8 @@ def python_version(python: str | Path) -> tuple[int, int] | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.fullmatch(r"(\d+)\.(\d+)", answer.stdout.strip())
-    return (int(found[1]), int(found[2])) if found and answer.returncode == 0 else None
+    found = re.fullmatch(r"(\d+)\.(\d+) (.+)", answer.stdout.strip())
+    return ((int(found[1]), int(found[2])), found[3]) if found and answer.returncode == 0 else None
 
 
 def _python_candidates(version: tuple[int, int], own: str) -> Iterator[str]:

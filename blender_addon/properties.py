@@ -1,5 +1,5 @@
 # pyright: reportInvalidTypeForm=false
-"""What is stored: settings of the next avatar in the file, messages and choices of this session in the window manager."""
+"""What is stored in the file: the settings of the next avatar."""
 
 from pathlib import Path
 from typing import Any

@@ -98,6 +98,7 @@ def _import_some(deadline: float) -> None:
         if _building.file_generation != session().file_generation:
             _set_aside(_building)
             return
+        assert _building.avatar is not None
         _build = avatar_import.build(_building.avatar, _building.title, _building.request)
     try:
         while time.perf_counter() < deadline:

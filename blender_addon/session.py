@@ -218,9 +218,9 @@ class Session:
         return folder
 
     def _preview(self, client: Client, status: JobStatus) -> Path | None:
-        name = Path(status.preview or "").name
+        target = self.backend.settings.root / "previews" / f"{_file_name(status.id)}.png"
         try:
-            return client.fetch(status.id, name, self.backend.settings.root / "previews" / f"{_file_name(status.id)}.png")
+            return client.fetch(status.id, Path(status.preview or "").name, target)
         except BackendError:
             return None  # a missing picture is no reason to fail
 
