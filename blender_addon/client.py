@@ -11,16 +11,19 @@ import http.client
 import json
 import shutil
 import urllib.parse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .api import PROTOCOL_VERSION, AvatarRequest, Estimate, Hello, JobStatus, RigRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TIMEOUT = 15.0  # seconds for an answer
 LONGEST_WAIT = 20.0  # seconds a status request may wait at the backend, whose limit is 25
 _CHUNK = 1 << 18
+
+_Answer = TypeVar("_Answer")
 
 
 class BackendError(Exception):
@@ -35,9 +38,13 @@ class Client:
     """The backend at `url` (http or https), which knows us by `token`."""
 
     def __init__(self, url: str, token: str, timeout: float = TIMEOUT) -> None:
-        parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BackendError("bad_url", f"{url} is no address of a backend.", "Write it as http://computer:port.")
+        try:
+            parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
+            if parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 0) > 65535:
+                raise ValueError
+        except ValueError:
+            hint = "Write it as http://computer:port."
+            raise BackendError("bad_url", f"{url or 'Nothing'} is no address of a backend.", hint) from None
         if not token.isascii() or any(character.isspace() for character in token):
             raise BackendError("unauthorized", "The token holds characters that no token has.", "Copy it once more.")
         self.url = url
@@ -47,7 +54,7 @@ class Client:
 
     def hello(self) -> Hello:
         """Who answers. Raises `BackendError` with the code ``protocol`` when it speaks another version."""
-        hello = Hello.from_json(self._json("GET", "/v1/hello"))
+        hello = self._decoded(Hello.from_json, self._json("GET", "/v1/hello"))
         if hello.protocol != PROTOCOL_VERSION:
             older = "backend" if hello.protocol < PROTOCOL_VERSION else "add-on"
             raise BackendError(
@@ -59,7 +66,7 @@ class Client:
 
     def estimate(self, engine: str, quality: str, mesh: str) -> Estimate:
         query = urllib.parse.urlencode({"engine": engine, "quality": quality, "mesh": mesh})
-        return Estimate.from_json(self._json("GET", f"/v1/estimate?{query}"))
+        return self._decoded(Estimate.from_json, self._json("GET", f"/v1/estimate?{query}"))
 
     def upload(self, path: Path) -> str:
         """Send a file; returns its id."""
@@ -68,7 +75,8 @@ class Client:
             size = path.stat().st_size
             with path.open("rb") as stream:
                 headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-                return str(self._json("POST", f"/v1/uploads?{query}", stream, headers)["upload"])
+                answer = self._json("POST", f"/v1/uploads?{query}", stream, headers)
+                return str(self._decoded(lambda data: data["upload"], answer))
         except FileNotFoundError:
             raise BackendError("no_file", f"There is no file {path}.", "Choose the picture once more.") from None
         except PermissionError:
@@ -84,23 +92,25 @@ class Client:
 
     def jobs(self) -> list[JobStatus]:
         """All jobs, newest first."""
-        return [JobStatus.from_json(job) for job in self._json("GET", "/v1/jobs")]
+        answer = self._json("GET", "/v1/jobs")
+        return self._decoded(lambda data: [JobStatus.from_json(job) for job in data], answer)
 
     def job(self, job_id: str, after: int | None = None, wait: float = 0.0) -> JobStatus:
         """One job; with `after`, the answer may take up to `wait` seconds, until its revision is greater than that."""
         query = "" if after is None else f"?after={after}&wait={min(wait, LONGEST_WAIT):g}"
-        path = f"/v1/jobs/{urllib.parse.quote(job_id)}{query}"
-        return JobStatus.from_json(self._json("GET", path, timeout=self._timeout + wait))
+        path = f"/v1/jobs/{urllib.parse.quote(job_id, safe='')}{query}"
+        return self._decoded(JobStatus.from_json, self._json("GET", path, timeout=self._timeout + wait))
 
     def cancel(self, job_id: str) -> JobStatus:
-        return JobStatus.from_json(self._json("POST", f"/v1/jobs/{urllib.parse.quote(job_id)}/cancel"))
+        answer = self._json("POST", f"/v1/jobs/{urllib.parse.quote(job_id, safe='')}/cancel")
+        return self._decoded(JobStatus.from_json, answer)
 
     def delete(self, job_id: str) -> None:
-        self._json("DELETE", f"/v1/jobs/{urllib.parse.quote(job_id)}")
+        self._json("DELETE", f"/v1/jobs/{urllib.parse.quote(job_id, safe='')}")
 
     def fetch(self, job_id: str, name: str, target: Path) -> Path:
         """Copy a file of a job to `target`, which appears whole or not at all."""
-        path = f"/v1/jobs/{urllib.parse.quote(job_id)}/files/{urllib.parse.quote(name)}"
+        path = f"/v1/jobs/{urllib.parse.quote(job_id, safe='')}/files/{urllib.parse.quote(name, safe='')}"
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(target.name + ".part")
         connection, response = self._open("GET", path, None, {}, self._timeout)
@@ -119,7 +129,15 @@ class Client:
 
     def _submit(self, body: dict[str, Any]) -> JobStatus:
         text = json.dumps(body).encode()
-        return JobStatus.from_json(self._json("POST", "/v1/jobs", text, {"Content-Type": "application/json"}))
+        answer = self._json("POST", "/v1/jobs", text, {"Content-Type": "application/json"})
+        return self._decoded(JobStatus.from_json, answer)
+
+    def _decoded(self, decode: Callable[[Any], _Answer], answer: Any) -> _Answer:
+        """An answer as what it should be; whoever answers something else is no backend of ours."""
+        try:
+            return decode(answer)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise _not_ours(self.url) from None
 
     def _json(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = 0.0
