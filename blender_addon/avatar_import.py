@@ -7,6 +7,7 @@ selection and mode of the user stay as they are, and one undo step takes the who
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
     from .avatar_data import AvatarData, PartData
 
-    Build = Generator[None, None, str]
+    Build = Generator[str, None, str]
+    Part = Generator[str, None, Any]
 
 AVATAR_MARK = "maquette_avatar"  # on the armature: the unique name of this avatar
 PART_MARK = "maquette_part"  # on its meshes: the part's name in the file
 REQUEST_MARK = "maquette_request"  # JSON: what the avatar was made from
 VERSIONS_MARK = "maquette_versions"  # JSON: what it was made with
 SLOT_WIDTH = 0.6  # metres between avatars that stand side by side
+
+MAKING, ALL_BUT_SHOWN = "making", "all but shown"  # what `build` yields
 
 _GROUPS_PER_SLICE = 2000
 
@@ -45,13 +49,14 @@ def build(avatar: AvatarData, name: str, request: dict[str, Any] | None = None) 
     shown = False
     try:
         armature = _armature(avatar, name, made)
-        yield
+        yield MAKING
         parts = []
         for part in avatar.parts:
             parts.append((yield from _part(part, avatar, armature, name, made)))
-            yield
+            yield MAKING
         yield from _follow_the_head(avatar, parts)
         _remember(armature, avatar, request)
+        yield ALL_BUT_SHOWN
         _show([armature, *parts], name)
         shown = True
         return armature.name
@@ -88,7 +93,7 @@ def _armature(avatar: AvatarData, name: str, made: list[Any]) -> Any:
     return armature
 
 
-def _part(part: PartData, avatar: AvatarData, armature: Any, name: str, made: list[Any]) -> Generator[None, None, Any]:
+def _part(part: PartData, avatar: AvatarData, armature: Any, name: str, made: list[Any]) -> Part:
     mesh = bpy.data.meshes.new(f"{name} {part.name}")
     made.append(mesh)
     corners = part.faces.ravel()
@@ -106,16 +111,17 @@ def _part(part: PartData, avatar: AvatarData, armature: Any, name: str, made: li
     made.append(thing)
     thing[PART_MARK] = part.name
     mesh.materials.append(_material(part, mesh.name, is_skin=part is avatar.parts[0], made=made))
-    yield
+    yield MAKING
     groups = [thing.vertex_groups.new(name=bone) for bone in avatar.bone_names]
     for count, (bone, vertices, weight) in enumerate(part.groups):
-        groups[bone].add(vertices, weight, "REPLACE")
+        groups[bone].add(vertices, weight, "ADD")  # a bone may be named twice
         if count % _GROUPS_PER_SLICE == _GROUPS_PER_SLICE - 1:
-            yield
+            yield MAKING
     if part.keys:
         thing.shape_key_add(name="Basis", from_mix=False)
         for key in part.keys:
             block = thing.shape_key_add(name=key, from_mix=False)
+            block.value = 0  # from Blender 5.0 on, new keys are switched on
             block.points.foreach_set("co", (part.key_coordinates(key) + lift).ravel())
         mesh.shape_keys.name = mesh.name
     thing.parent = armature
@@ -154,7 +160,7 @@ def _material(part: PartData, name: str, *, is_skin: bool, made: list[Any]) -> A
     return material
 
 
-def _follow_the_head(avatar: AvatarData, parts: list[Any]) -> Generator[None, None, None]:
+def _follow_the_head(avatar: AvatarData, parts: list[Any]) -> Generator[str, None, None]:
     """One slider per expression: keys of the other parts take their value from the head's key of the same name.
 
     A driver that sums one variable is no Python, so it also works where scripts are not trusted.
@@ -173,7 +179,7 @@ def _follow_the_head(avatar: AvatarData, parts: list[Any]) -> Generator[None, No
             target.id_type = "KEY"
             target.id = head_keys
             target.data_path = f'key_blocks["{block.name}"].value'
-        yield
+        yield MAKING
 
 
 def _remember(armature: Any, avatar: AvatarData, request: dict[str, Any] | None) -> None:
@@ -209,9 +215,14 @@ def _show(things: list[Any], name: str) -> None:
 
 
 def _remove(made: list[Any]) -> None:
-    """Take unfinished data away; an undo or a new file may have done so already."""
-    for item in reversed(made):
-        try:
+    """Take unfinished data away; an undo or a new file may have done so already.
+
+    Objects go before what they are made of: Blender deletes an object whose data goes, and then crashes on it.
+    """
+    dead = []
+    for item in made:
+        with contextlib.suppress(ReferenceError):
+            dead.append((item.bl_rna.identifier != "Object", item))
+    for _, item in sorted(dead, key=lambda pair: pair[0]):
+        with contextlib.suppress(ReferenceError, RuntimeError):
             bpy.data.batch_remove([item])
-        except (ReferenceError, RuntimeError):
-            continue

@@ -131,6 +131,7 @@ class MAQUETTE_OT_rig_mesh(bpy.types.Operator):
 
     def execute(self, context: Any) -> set[str]:
         try:
+            running.ready_session()
             job = self._start(context)
             avatar = running.session().run_blocking(job, lambda line: print(f"Maquette: {line}", flush=True))
         except BackendError as error:

@@ -84,9 +84,8 @@ class MAQUETTE_OT_generate(bpy.types.Operator):
         return {"CANCELLED"}  # nothing has changed yet: the undo step is the import's
 
     def execute(self, context: Any) -> set[str]:
-        session = running.session()
+        session = running.ready_session()
         try:
-            session.backend.inspect()
             job = self._start(context)
             avatar = session.run_blocking(job, lambda line: print(f"Maquette: {line}", flush=True))
         except BackendError as error:

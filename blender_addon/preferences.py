@@ -5,7 +5,6 @@ from typing import Any
 
 import bpy
 
-from . import running
 from .api import DEVICES
 
 _MODES = [
@@ -22,36 +21,26 @@ _DEVICE_ITEMS = [
 assert [item[0] for item in _DEVICE_ITEMS] == list(DEVICES)
 
 
-def _changed(preferences: "MaquettePreferences", context: Any) -> None:
-    running.session().configure(running.current_settings())
-
-
 class MaquettePreferences(bpy.types.AddonPreferences):
     """Shown in Edit > Preferences > Add-ons."""
 
     bl_idname = __package__
 
-    mode: bpy.props.EnumProperty(name="Backend", description="Whose backend is used", items=_MODES, update=_changed)
+    mode: bpy.props.EnumProperty(name="Backend", description="Whose backend is used", items=_MODES)
     data_folder: bpy.props.StringProperty(
         name="Data Folder",
         description="Environment and avatars, some gigabytes. Empty: a folder that goes away with the extension",
         subtype="DIR_PATH",
-        update=_changed,
     )
     python: bpy.props.StringProperty(
         name="Python",
         description="Python 3.11 that makes or is the environment. Empty: one is looked for",
         subtype="FILE_PATH",
-        update=_changed,
     )
-    device: bpy.props.EnumProperty(
-        name="Device", description="What the packages are chosen for", items=_DEVICE_ITEMS, update=_changed
-    )
-    url: bpy.props.StringProperty(
-        name="Address", description="Of the running backend, such as http://192.168.1.7:8123", update=_changed
-    )
+    device: bpy.props.EnumProperty(name="Device", description="What the packages are chosen for", items=_DEVICE_ITEMS)
+    url: bpy.props.StringProperty(name="Address", description="Of the running backend, such as http://192.168.1.7:8123")
     token: bpy.props.StringProperty(
-        name="Token", description="The secret that the backend was started with", subtype="PASSWORD", update=_changed
+        name="Token", description="The secret that the backend was started with", subtype="PASSWORD"
     )
 
     def draw(self, context: Any) -> None:

@@ -1,12 +1,14 @@
 # pyright: reportInvalidTypeForm=false
-"""What is stored in the file: the settings of the next avatar."""
+"""What is stored in the file: the settings of the next avatar.
+
+No property has a callback, here and in the preferences: Blender 4.2 crashes at its end when a class with one is gone.
+The timer looks instead.
+"""
 
 from pathlib import Path
-from typing import Any
 
 import bpy
 
-from . import running
 from .api import ENGINES, MESHES, QUALITIES
 
 _ENGINE_ITEMS = [
@@ -26,10 +28,6 @@ _MESH_ITEMS = [
 assert [item[0] for item in _ENGINE_ITEMS] == list(ENGINES)
 assert [item[0] for item in _QUALITY_ITEMS] == list(QUALITIES)
 assert [item[0] for item in _MESH_ITEMS] == list(MESHES)
-
-
-def _settings_changed(settings: "MaquetteSettings", context: Any) -> None:
-    running.session().ask_estimate(settings.engine, settings.quality, settings.mesh)
 
 
 class MaquettePortrait(bpy.types.PropertyGroup):
@@ -59,27 +57,21 @@ class MaquetteSettings(bpy.types.PropertyGroup):
     prompt: bpy.props.StringProperty(
         name="Prompt", description="Words that describe the person, or change the one in the portrait", maxlen=500
     )
-    engine: bpy.props.EnumProperty(
-        name="Engine", description="What makes the head", items=_ENGINE_ITEMS, update=_settings_changed
-    )
+    engine: bpy.props.EnumProperty(name="Engine", description="What makes the head", items=_ENGINE_ITEMS)
     quality: bpy.props.EnumProperty(
         name="Quality",
         description="How fine field and textures are",
         items=_QUALITY_ITEMS,
         default="standard",
-        update=_settings_changed,
     )
-    mesh: bpy.props.EnumProperty(
-        name="Mesh", description="How the surface is made", items=_MESH_ITEMS, update=_settings_changed
-    )
+    mesh: bpy.props.EnumProperty(name="Mesh", description="How the surface is made", items=_MESH_ITEMS)
     seed: bpy.props.IntProperty(
         name="Seed", description="Same seed and settings, same avatar", min=0, max=2**31 - 1, default=0
     )
     rig_like: bpy.props.PointerProperty(
-        type=bpy.types.Object,
+        type=bpy.types.Armature,
         name="Like",
         description="The avatar whose bones, weights and shape keys the mesh gets",
-        poll=lambda _, thing: bool(thing.get("maquette_job")),
     )
 
 

@@ -1,6 +1,6 @@
 """The one session of this Blender, the timer that looks after it, and the handlers that protect it.
 
-The timer is the only place where results of threads become Blender data. It never works longer than `_SLICE` at a time.
+The timer is the only place where results of threads become Blender data, and it works in short slices.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from .session import Job
 
-JOB_MARK = "maquette_job"  # on the armature: the backend's id of the job
-_SLICE = 0.02  # seconds of work per call of the timer
+JOB_MARK = "maquette_job"  # on the armature, object and data: the backend's id of the job
+_SLICE = 0.01  # seconds of work per call of the timer, after which no further step of an import begins
 _BUSY, _IDLE = 0.1, 1.0  # seconds between calls
 
 _session: Session | None = None
-_build: Generator[None, None, str] | None = None
+_build: Generator[str, None, str] | None = None
 _building: Job | None = None
 _drawn_revision = -1
 _previews: Any = None
@@ -42,6 +42,15 @@ def session() -> Session:
         _session = Session(current_settings())
         _session._background(_session.backend.inspect)
     return _session
+
+
+def ready_session() -> Session:
+    """The same for scripts, for whom no timer looks at the preferences; may take seconds."""
+    current, wanted = session(), current_settings()
+    current.wanted = wanted
+    current.backend.configure(wanted)
+    current.backend.inspect()
+    return current
 
 
 def preferences() -> Any:
@@ -83,6 +92,11 @@ def tick() -> float:
     current = session()
     if current.backend.poll():
         current.changed()
+    if (wanted := current_settings()) != current.wanted:
+        current.configure(wanted)
+    if (scene := getattr(bpy.context, "scene", None)) is not None:
+        chosen = scene.maquette
+        current.ask_estimate(chosen.engine, chosen.quality, chosen.mesh)
     _import_some(started + _SLICE)
     _redraw(current)
     longest_tick = max(longest_tick, time.perf_counter() - started)
@@ -102,7 +116,8 @@ def _import_some(deadline: float) -> None:
         _build = avatar_import.build(_building.avatar, _building.title, _building.request)
     try:
         while time.perf_counter() < deadline:
-            next(_build)
+            if next(_build) == avatar_import.ALL_BUT_SHOWN:
+                return  # showing it and the undo step that follows get a call of their own
     except StopIteration as end:
         _finish(_building, end.value)
         bpy.ops.ed.undo_push(message="Generate Avatar")
@@ -127,7 +142,7 @@ def sign(name: str, job: Job) -> None:
     """Store on the armature which job it came from, for `Generate Again` and `Rig Selected Mesh`."""
     armature = bpy.data.objects[name]
     if job.status is not None:
-        armature[JOB_MARK] = job.status.id
+        armature[JOB_MARK] = armature.data[JOB_MARK] = job.status.id
     stored = json.loads(armature[avatar_import.VERSIONS_MARK])
     if (hello := session().backend.hello) is not None:
         stored.setdefault("maquette", hello.version)

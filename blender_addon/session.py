@@ -60,6 +60,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.backend = Backend(settings)
+        self.wanted = settings
         self.jobs: list[Job] = []
         self.history: list[JobStatus] = []
         self.thumbnails: dict[str, Path] = {}
@@ -277,7 +278,8 @@ class Session:
         self._background(self.backend.stop)
 
     def configure(self, settings: Settings) -> None:
-        self.plan = None
+        """Take over changed preferences."""
+        self.wanted, self.plan, self._asked_estimate = settings, None, None
         self._background(lambda: self.backend.configure(settings))
 
     def make_plan(self) -> None:
