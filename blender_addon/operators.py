@@ -56,6 +56,12 @@ def picture_file(item: Any) -> str:
     return str(target)
 
 
+def picture_title(item: Any) -> str:
+    """What an avatar of this picture is called."""
+    name = item.image.name if item.is_image and item.image else Path(item.path.replace("\\", "/")).name
+    return Path(name).stem.replace("_", " ").strip()[:40]
+
+
 class MAQUETTE_OT_generate(bpy.types.Operator):
     """Make a rigged head from the portraits"""
 
@@ -108,7 +114,7 @@ class MAQUETTE_OT_generate(bpy.types.Operator):
         if not files:
             chosen = [item for item in settings.portraits if (item.image if item.is_image else item.path)]
             files = [picture_file(item) for item in chosen]
-            title = chosen[0].title if chosen else ""
+            title = picture_title(chosen[0]) if chosen else ""
         request = AvatarRequest(
             portraits=tuple(files),
             prompt=self.prompt or settings.prompt,

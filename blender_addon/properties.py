@@ -1,11 +1,9 @@
 # pyright: reportInvalidTypeForm=false
 """What is stored in the file: the settings of the next avatar.
 
-No property has a callback, here and in the preferences: Blender 4.2 crashes at its end when a class with one is gone.
-The timer looks instead.
+No callbacks and no Python properties, here and in the preferences: Blender 4.2 crashes at its end when a class that
+had one is gone, so after an update of the add-on. The timer looks for changes instead.
 """
-
-from pathlib import Path
 
 import bpy
 
@@ -42,12 +40,6 @@ class MaquettePortrait(bpy.types.PropertyGroup):
     is_image: bpy.props.BoolProperty(
         name="Image of This File", description="Take an image of this .blend file instead of one on the disk"
     )
-
-    @property
-    def title(self) -> str:
-        """What an avatar of this picture is called."""
-        name = self.image.name if self.is_image and self.image else Path(self.path.replace("\\", "/")).name
-        return Path(name).stem.replace("_", " ").strip()[:40]
 
 
 class MaquetteSettings(bpy.types.PropertyGroup):
