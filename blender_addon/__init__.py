@@ -2,8 +2,7 @@
 
 Thin on purpose: the work is done by the backend, a process of its own. Reading order: `session` (what happens between
 the button and the avatar), `client` and `backend_process` (how the backend is spoken to and kept), `avatar_import`.
-Modules without bpy can be imported outside Blender: `api`, `avatar_data`, `backend_process`, `client`, `expressions`,
-`installation`, `platform_support`, `session`.
+What says "No bpy" can be imported outside Blender.
 """
 
 

@@ -21,7 +21,8 @@ from typing import IO, TYPE_CHECKING
 from . import installation
 from . import platform_support as system
 from .client import BackendError, Client
-from .installation import Installed, InstallError
+from .install_plan import InstallError, Plan
+from .installation import Installed
 
 if TYPE_CHECKING:
     import subprocess
@@ -141,7 +142,7 @@ class Backend:
             self.problem = BackendError("ended", f"The backend ended by itself (status {status}).", "Start it again.")
             return True
 
-    def install(self, plan: installation.Plan) -> None:
+    def install(self, plan: Plan) -> None:
         """Install by `plan`; blocks. A failure is kept in `problem`."""
         self.stop()
         with self._lock:

@@ -14,45 +14,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import installation
 from .api import STAGES, AvatarRequest, Estimate, JobState, JobStatus, RigRequest
-from .avatar_data import AvatarData, AvatarFileError, read_avatar
+from .avatar_data import AvatarFileError, read_avatar
 from .backend_process import Backend, Settings, State
 from .client import LONGEST_WAIT, BackendError, Client
-from .installation import InstallError
+from .install_plan import InstallError, Plan, make_plan
+from .job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .avatar_data import AvatarData
+
 _TRIES = 3  # a status request that gets no answer is repeated
 _AVATAR_FILES = ("avatar.npz", "report.json", "preview.png")
-
-
-@dataclasses.dataclass
-class Job:
-    """One avatar on its way. Written by its thread, read by the panel."""
-
-    number: int
-    title: str
-    request: dict[str, Any]  # as the user gave it, with paths instead of upload ids
-    file_generation: int  # which .blend file was open: an avatar never appears in another one
-    text: str = "Sending the pictures"
-    started: float = dataclasses.field(default_factory=time.monotonic)
-    status: JobStatus | None = None
-    error: BackendError | None = None
-    avatar: AvatarData | None = None  # set when it can be brought into the scene
-    preview: Path | None = None
-    imported: str = ""  # the name of the armature
-    finished: bool = False  # nothing more will happen in the thread
-    cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
-
-    @property
-    def fraction(self) -> float:
-        return self.status.fraction if self.status else 0.0
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
 
 
 class Session:
@@ -65,7 +40,7 @@ class Session:
         self.history: list[JobStatus] = []
         self.thumbnails: dict[str, Path] = {}
         self.estimate: Estimate | None = None
-        self.plan: installation.Plan | None = None
+        self.plan: Plan | None = None
         self.plan_error: BackendError | None = None
         self.file_generation = 0
         self.revision = 0
@@ -91,7 +66,7 @@ class Session:
         def submit(client: Client, job: Job) -> JobStatus:
             uploads = []
             for portrait in request.portraits:
-                _stop_if_cancelled(job)
+                job.stop_if_cancelled()
                 uploads.append(client.upload(Path(portrait)))
             return client.generate(dataclasses.replace(request, portraits=tuple(uploads)))
 
@@ -150,7 +125,7 @@ class Session:
                 job.text = "Starting the backend"
                 self.changed()
             client = self.backend.client()
-            _stop_if_cancelled(job)
+            job.stop_if_cancelled()
             job.status = submit(client, job)
             if job.cancelled.is_set():
                 client.cancel(job.status.id)
@@ -289,7 +264,7 @@ class Session:
             settings = self.backend.settings
             self.plan, self.plan_error = None, None
             try:
-                self.plan = installation.make_plan(settings.root, settings.package, settings.python, settings.device)
+                self.plan = make_plan(settings.root, settings.package, settings.python, settings.device)
             except InstallError as error:
                 self.plan_error = BackendError("install", error.message, error.hint)
 
@@ -321,11 +296,6 @@ class Session:
                 self.changed()
 
         threading.Thread(target=run, name="maquette-command", daemon=True).start()
-
-
-def _stop_if_cancelled(job: Job) -> None:
-    if job.cancelled.is_set():
-        raise BackendError("cancelled", "Cancelled.")
 
 
 def _file_name(job_id: str) -> str:
