@@ -31,6 +31,7 @@ SLOT_WIDTH = 0.6  # metres between avatars that stand side by side
 
 _SOLID = {"MESH", "CURVE", "SURFACE", "FONT", "META"}
 _LOOKED_AT = 500  # objects; enough for a scene that an artist begins with
+_PLACES = 12
 
 MAKING, ALL_BUT_SHOWN = "making", "all but shown"  # what `build` yields
 
@@ -224,10 +225,10 @@ def _free_place(scene: Any) -> int:
             low, high = corners.min(0), corners.max(0)
             if low[1] < half and high[1] > -half and low[2] < SLOT_WIDTH and high[2] > 0:
                 boxes.append((low[0], high[0]))
-    place = 0
-    while any(low < place * SLOT_WIDTH + half and high > place * SLOT_WIDTH - half for low, high in boxes):
-        place += 1
-    return place
+    for place in range(_PLACES):
+        if not any(low < place * SLOT_WIDTH + half and high > place * SLOT_WIDTH - half for low, high in boxes):
+            return place
+    return 0  # a room is around: better in the middle of it than far outside
 
 
 def _remove(made: list[Any]) -> None:
