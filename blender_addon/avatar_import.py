@@ -75,6 +75,7 @@ def _armature(avatar: AvatarData, name: str, made: list[Any]) -> Any:
     armature = bpy.data.objects.new(name, data)
     made += [armature, data]
     armature.show_in_front = True
+    data.display_type = "STICK"  # the usual shape of bones hides the face
     # Bones can only be made in edit mode, and the user may be in a mode of another object.
     workshop = bpy.data.scenes.new("Maquette")
     try:

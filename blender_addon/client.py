@@ -7,6 +7,7 @@ alone: the backend is on this computer or on one that the user named.
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import shutil
@@ -111,19 +112,23 @@ class Client:
     def fetch(self, job_id: str, name: str, target: Path) -> Path:
         """Copy a file of a job to `target`, which appears whole or not at all."""
         path = f"/v1/jobs/{urllib.parse.quote(job_id, safe='')}/files/{urllib.parse.quote(name, safe='')}"
-        target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(target.name + ".part")
         connection, response = self._open("GET", path, None, {}, self._timeout)
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with aside.open("wb") as stream:
                 shutil.copyfileobj(response, stream, _CHUNK)
             if response.length:  # http.client says nothing when a body ends too early
                 raise BackendError("cut_off", "The connection broke in the middle of a file.", "Try it again.")
             aside.replace(target)
         except OSError as problem:
+            if problem.filename is not None or problem.errno in (errno.ENOSPC, errno.EROFS):
+                sentence = f"{target.parent} cannot be written ({problem.strerror})."
+                raise BackendError("disk_full", sentence, "Make room, or choose another data folder.") from problem
             raise _unreachable(self.url, problem) from problem
         finally:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
             connection.close()
         return target
 

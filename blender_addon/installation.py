@@ -17,6 +17,7 @@ import contextlib
 import enum
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     Progress = Callable[[str, float], None]
 
 MARK = "maquette.json"
-TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+_TORCH_CPU = ["--retries", "2", "--index-url", "https://download.pytorch.org/whl/cpu"]
+_BATCH = 4  # packages per call of pip: what an interruption loses at most
 
 
 class Installed(enum.Enum):
@@ -70,7 +72,7 @@ def install(plan: Plan, progress: Progress, cancelled: threading.Event, log: Pat
         log.parent.mkdir(parents=True, exist_ok=True)
         system.remove_tree(environment)
         worker.make_environment(environment)
-        worker.install_packages(environment)
+        worker.install_packages(environment, worker.fetch_packages(environment))
         worker.check(environment)
         mark = {"wheel": _digest(plan.wheel), "file": plan.wheel.name, "device": plan.device}
         system.write_aside(environment / MARK, json.dumps(mark, indent=1))
@@ -105,7 +107,7 @@ class _Worker:
     def __init__(self, plan: Plan, progress: Progress, cancelled: threading.Event, log: Path) -> None:
         self._plan, self._progress, self._cancelled, self._log = plan, progress, cancelled, log
         self._variables = {
-            "PIP_CACHE_DIR": str(plan.root / "downloads" / "pip"),
+            "PIP_NO_CACHE_DIR": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_INPUT": "1",
             "PIP_USER": "0",
@@ -131,29 +133,54 @@ class _Worker:
         uv = [str(python), "-I", "-m", "uv"]
         self._run([*uv, "venv", "--seed", "--python", version, str(environment)], "Python 3.11")
 
-    def install_packages(self, environment: Path) -> None:
-        """Exactly the locked packages, wheels only, nothing resolved: the same everywhere and every time."""
-        lines = self._plan.requirements.read_text(encoding="utf-8").splitlines()
-        total = sum("==" in line for line in lines)
-        seen = 0
+    def fetch_packages(self, environment: Path) -> Path:
+        """Download exactly the locked wheels, a few at a time: what is complete stays for the next time.
+
+        Not left to pip's cache, which keeps nothing where a proxy forbids it.
+        """
+        wheels, incoming = (self._plan.root / "downloads" / name for name in ("wheels", "incoming"))
+        wheels.mkdir(parents=True, exist_ok=True)
+        system.remove_tree(incoming)
+        pins = [line for line in self._plan.requirements.read_text(encoding="utf-8").splitlines() if "==" in line]
+        there = {_pin(path.name) for path in wheels.glob("*.whl")}
+        missing = [pin for pin in pins if _normal(*pin.split("==")) not in there]
+        batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
+        done = len(pins) - len(missing)
 
         def read(line: str) -> None:
-            nonlocal seen
-            if line.startswith("Collecting "):
-                seen += 1
-                self._progress(f"Fetching {line.split()[1].split('==')[0]}", 0.2 + 0.6 * seen / max(total, 1))
-            elif line.startswith("Installing collected"):
-                self._progress("Unpacking the packages", 0.82)
+            nonlocal done
+            if line.startswith(("Collecting ", "Processing ")):
+                done += 1
+                name = line.split()[1].rpartition("/")[2].split("==")[0].split("-")[0]
+                self._progress(f"Fetching {name}", 0.05 + 0.7 * min(done / len(pins), 1.0))
 
-        python = str(system.environment_python(environment))
-        pip = [python, "-I", "-m", "pip", "install", "--no-deps", "--only-binary", ":all:", "--progress-bar", "off"]
-        if self._plan.requirements.stem == "linux-cpu":  # the one on PyPI is made for CUDA and needs its libraries
-            self._progress("Fetching torch", 0.05)
-            torch = next(line for line in lines if line.startswith("torch=="))
-            self._run([*pip, "--retries", "2", "--index-url", TORCH_CPU_INDEX, torch], "PyTorch")
-        self._run([*pip, "-r", str(self._plan.requirements)], "The packages", read)
+        for batch in batches:
+            self._fetch(environment, [pin for pin in batch if not self._is_special(pin)], incoming, [], read)
+            self._fetch(environment, [pin for pin in batch if self._is_special(pin)], incoming, _TORCH_CPU, read)
+            for wheel in incoming.glob("*.whl"):
+                wheel.replace(wheels / wheel.name)
+        return wheels
+
+    def _is_special(self, pin: str) -> bool:
+        """The torch on PyPI is made for CUDA on Linux and needs its libraries."""
+        return self._plan.requirements.stem == "linux-cpu" and pin.startswith("torch==")
+
+    def _fetch(
+        self, environment: Path, pins: list[str], target: Path, more: list[str], read: Callable[[str], None]
+    ) -> None:
+        if pins:
+            pip = [str(system.environment_python(environment)), "-I", "-m", "pip", "download", "--no-deps"]
+            options = ["--only-binary", ":all:", "--progress-bar", "off", "--dest", str(target)]
+            self._run([*pip, *options, *more, *pins], "The packages", read)
+
+    def install_packages(self, environment: Path, wheels: Path) -> None:
+        """From the downloads alone, nothing resolved: the same everywhere and every time."""
+        self._progress("Unpacking the packages", 0.78)
+        pip = [str(system.environment_python(environment)), "-I", "-m", "pip", "install", "--no-deps", "--no-index"]
+        options = ["--no-cache-dir", "--progress-bar", "off", "--find-links", str(wheels)]
+        self._run([*pip, *options, "-r", str(self._plan.requirements)], "The packages")
         self._progress("Installing the backend", 0.95)
-        self._run([*pip, "--no-index", "--no-cache-dir", str(self._plan.wheel)], "The backend")
+        self._run([*pip, *options, str(self._plan.wheel)], "The backend")
 
     def check(self, environment: Path) -> None:
         self._progress("Trying it out", 0.97)
@@ -224,3 +251,14 @@ def _undo(environment: Path) -> None:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _pin(wheel: str) -> str:
+    """``name==version`` of a wheel's file name."""
+    name, version = wheel.split("-")[:2]
+    return _normal(name, version)
+
+
+def _normal(name: str, version: str) -> str:
+    """One spelling for a pinned package; ``+cpu`` and the like are builds of the same version."""
+    return re.sub(r"[-_.]+", "-", name).lower() + "==" + version.strip().split("+")[0]

@@ -108,6 +108,7 @@ class MAQUETTE_PT_avatar(_Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         layout, head = self.layout, selected_head(context)
+        layout.operator("view3d.view_selected", text="Show Avatar", icon="ZOOM_SELECTED")
         grid = layout.grid_flow(columns=3, align=True, even_columns=True)
         for name in expressions.PRESETS:
             grid.operator("maquette.expression", text=name).preset = name

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import bpy
 
 from . import avatar_import
-from .backend_process import Mode, Settings
+from .backend_process import Mode, Settings, State
 from .client import BackendError
 from .session import Session
 
@@ -100,7 +100,11 @@ def tick() -> float:
     _import_some(started + _SLICE)
     _redraw(current)
     longest_tick = max(longest_tick, time.perf_counter() - started)
-    return _BUSY if current.active or current.backend.progress[0] or _build else _IDLE
+    return _BUSY if _is_busy(current) else _IDLE
+
+
+def _is_busy(current: Session) -> bool:
+    return bool(current.active) or current.backend.state in (State.INSTALLING, State.STARTING)
 
 
 def _import_some(deadline: float) -> None:
@@ -160,10 +164,9 @@ def _set_aside(job: Job) -> None:
 
 def _redraw(current: Session) -> None:
     global _drawn_revision
-    revision = current.revision + (1_000_000 if current.backend.progress[0] else 0) + len(current.active)
-    if revision == _drawn_revision and not current.active:
+    if current.revision == _drawn_revision and not _is_busy(current):
         return
-    _drawn_revision = revision
+    _drawn_revision = current.revision
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":

@@ -153,6 +153,14 @@ def test_a_file_arrives_whole_or_not_at_all(client, stub, tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
 
 
+def test_a_disk_that_takes_no_more_is_told(client, stub, tmp_path):
+    stub.routes["GET /v1/jobs/j/files/avatar.npz"] = (200, b"all of it")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(client.BackendError) as caught:
+        client.Client(stub.url, TOKEN).fetch("j", "avatar.npz", tmp_path / "file" / "avatar.npz")
+    assert caught.value.code == "disk_full" and "data folder" in caught.value.hint
+
+
 def test_proxies_of_the_system_are_left_alone(client, stub, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     stub.routes["GET /v1/hello"] = (200, HELLO)

@@ -101,17 +101,22 @@ def test_installed_found_updated_and_removed(installation, plan, package):
     assert installation.inspect(plan.root, package) is installation.Installed.NOTHING
 
 
-def test_cancelled_in_the_middle_it_leaves_no_half_environment(installation, plan, package):
+def test_cancelled_in_the_middle_it_goes_on_where_it_stopped(installation, plan, package, wheelhouse, monkeypatch):
+    monkeypatch.setattr(installation, "_BATCH", 1)
     cancelled = threading.Event()
 
-    def stop_at_torch(text: str, fraction: float) -> None:
-        if "torch" in text:
+    def stop_at_fastapi(text: str, fraction: float) -> None:
+        if "fastapi" in text:
             cancelled.set()
 
     with pytest.raises(installation.InstallError, match="cancelled"):
-        run(installation, plan, stop_at_torch, cancelled)
+        run(installation, plan, stop_at_fastapi, cancelled)
     assert not (plan.root / "environment").exists()
     assert installation.inspect(plan.root, package) is installation.Installed.NOTHING
+    kept = {path.name.split("-")[0] for path in (plan.root / "downloads/wheels").iterdir()}
+    assert kept == {"torch", "mediapipe"}
+    for name in kept:  # they are not fetched again
+        (wheelhouse / f"{name}-1.0-py3-none-any.whl").unlink()
     run(installation, plan)
     assert installation.inspect(plan.root, package) is installation.Installed.COMPLETE
 
