@@ -88,12 +88,16 @@ def install(plan: Plan, progress: Progress, cancelled: threading.Event, log: Pat
 
 
 def remove(root: Path) -> None:
-    """Take the environment, the downloads and what was brought along away; avatars stay. Raises `InstallError`."""
+    """Take all away but avatars; without any, nothing is left. Raises `InstallError`."""
     try:
         with contextlib.suppress(FileNotFoundError):
             (root / "environment" / MARK).unlink()  # from now on it counts as half
         for name in ("environment", "downloads", "tools", "python"):
             system.remove_tree(root / name)
+        if not any((root / "jobs").glob("*")):
+            for name in ("jobs", "uploads", "previews", "fetched", "logs"):
+                system.remove_tree(root / name)
+            (root / "server.lock").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             root.rmdir()  # only if nothing of the user's is left in it
     except OSError as problem:

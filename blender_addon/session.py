@@ -292,6 +292,8 @@ class Session:
                 self.problem = None
             except BackendError as error:
                 self.problem = error
+            except Exception as problem:  # no traceback in Blender's log, and no silence either
+                self.problem = BackendError("internal", f"The add-on failed ({problem!r}).", "Copy the diagnostics.")
             finally:
                 self.changed()
 

@@ -95,10 +95,13 @@ def test_installed_found_updated_and_removed(installation, plan, package):
     make_wheel(package / "backend", "maquette", {"backend/__init__.py": "# newer"})
     assert installation.inspect(plan.root, package) is installation.Installed.OTHER_VERSION
 
-    (plan.root / "jobs").mkdir()
+    (plan.root / "jobs/20260101").mkdir(parents=True)
     installation.remove(plan.root)
     assert sorted(path.name for path in plan.root.iterdir()) == ["jobs", "logs"]  # avatars stay
     assert installation.inspect(plan.root, package) is installation.Installed.NOTHING
+    (plan.root / "jobs/20260101").rmdir()
+    installation.remove(plan.root)
+    assert not plan.root.exists()
 
 
 def test_cancelled_in_the_middle_it_goes_on_where_it_stopped(installation, plan, package, wheelhouse, monkeypatch):

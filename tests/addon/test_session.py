@@ -131,6 +131,14 @@ def test_a_mistake_of_our_own_never_leaves_a_job_hanging(session, request_, monk
     assert job.error.code == "internal" and "ZeroDivisionError" in job.error.message
 
 
+def test_a_mistake_in_a_command_is_told_and_prints_no_traceback(session, capfd):
+    session._background(lambda: 1 / 0)
+    end = time.monotonic() + 5
+    while session.problem is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert session.problem.code == "internal" and "Traceback" not in capfd.readouterr().err
+
+
 def test_scripts_wait_and_get_the_error_as_an_exception(session, stub, request_, modules):
     said = []
     assert session.run_blocking(session.generate(request_, "Ada"), said.append).parts
