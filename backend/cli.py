@@ -65,11 +65,8 @@ def describe(problem: BaseException) -> MaquetteError:
     if isinstance(problem, KeyboardInterrupt):
         return MaquetteError(ErrorCode.CANCELLED, "Stopped; nothing was written.", stage="command line")
     # torch raises a RuntimeError for its own allocators, a subclass of that name for the accelerators.
-    if (
-        isinstance(problem, MemoryError)
-        or type(problem).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(problem)
-    ):
+    allocation = type(problem).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(problem)
+    if isinstance(problem, MemoryError) or allocation:
         sentence = "There is not enough memory for this job: close other programs or choose --quality draft."
         return MaquetteError(ErrorCode.OUT_OF_MEMORY, sentence, stage="command line")
     if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -158,9 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
 
     # Its options are understood elsewhere: here nothing begins one.
-    dataset = commands.add_parser(
-        "dataset", help="render a training set of synthetic heads", add_help=False, prefix_chars="\0"
-    )
+    words = "render a training set of synthetic heads"
+    dataset = commands.add_parser("dataset", help=words, add_help=False, prefix_chars="\0")
     dataset.set_defaults(run=_dataset)
     dataset.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser

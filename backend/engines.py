@@ -14,17 +14,16 @@ def available() -> tuple[EngineInfo, ...]:
     )
 
 
+def require_engine(name: str) -> None:
+    """Refuse an engine that cannot run here: `MaquetteError` with MODEL_MISSING."""
+    if name != "template":
+        sentence = f"The engine {name!r} has no trained weights yet: choose the engine 'template'."
+        raise MaquetteError(ErrorCode.MODEL_MISSING, sentence, stage="request")
+
+
 def require(request: AvatarRequest) -> None:
     """Refuse what no engine here can do: `MaquetteError` with MODEL_MISSING or BAD_REQUEST."""
-    if request.engine != "template":
-        raise MaquetteError(
-            ErrorCode.MODEL_MISSING,
-            f"The engine {request.engine!r} has no trained weights yet: choose --engine template.",
-            stage="request",
-        )
+    require_engine(request.engine)
     if not request.portraits:
-        raise MaquetteError(
-            ErrorCode.BAD_REQUEST,
-            "The template engine needs a portrait: give a picture of a face.",
-            stage="request",
-        )
+        sentence = "The template engine needs a portrait: give a picture of a face."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="request")

@@ -133,7 +133,9 @@ def test_the_boundary_file_needs_the_standard_library_alone() -> None:
     assert not foreign, _listed(foreign)
 
 
-@pytest.mark.parametrize("module", ["backend.api", "backend.errors", "backend.cli", "backend.__main__"])
+@pytest.mark.parametrize(
+    "module", ["backend.api", "backend.errors", "backend.engines", "backend.cli", "backend.__main__", "backend.server"]
+)
 def test_nothing_heavy_is_loaded_before_it_is_needed(module: str) -> None:
     early = [item for item in _from(module) if not item.lazy and not item.checking]
     heavy = [i for i in early if i.module.split(".")[0] in HEAVY or _within(i.module, "backend.pipeline")]

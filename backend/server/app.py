@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import logging
+import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import FastAPI, Query, Request, Response
@@ -12,12 +12,12 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic.dataclasses import dataclass as checked
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from backend import engines
 from backend.api import (
     PROTOCOL_VERSION,
     AvatarRequest,
-    EngineInfo,
     ErrorCode,
     Estimate,
     Hello,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from backend.server.store import Store
 
 LONGEST_WAIT = 25.0  # seconds
-_LOG = logging.getLogger("maquette.server")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -90,6 +89,7 @@ def build(jobs: Jobs, store: Store, version: str) -> FastAPI:
     async def estimate(
         engine: _Engine = "template", quality: _Quality = "standard", mesh: _Mesh = "wrapped"
     ) -> Estimate:
+        engines.require_engine(engine)
         return jobs.estimate(AvatarRequest(engine=engine, quality=quality, mesh=mesh))
 
     @app.post("/v1/uploads", openapi_extra=_RAW_BODY)
@@ -148,10 +148,8 @@ _RAW_BODY = {
 
 def greeting(version: str) -> Hello:
     """Who answers, and on what machine."""
-    import os
-
-    found: tuple[EngineInfo, ...] = engines.available()
-    return Hello(PROTOCOL_VERSION, version, os.getpid(), "cpu", life.job_cores(), life.memory_mb(), found)
+    cores, memory = life.job_cores(), life.memory_mb()
+    return Hello(PROTOCOL_VERSION, version, os.getpid(), "cpu", cores, memory, engines.available())
 
 
 def _bad(sentence: str) -> MaquetteError:
@@ -179,6 +177,10 @@ def _explain_refusals(app: FastAPI) -> None:
     async def http(_: Request, problem: HTTPException) -> Response:
         code = {404: ErrorCode.NOT_FOUND, 413: ErrorCode.TOO_LARGE}.get(problem.status_code, ErrorCode.BAD_REQUEST)
         return _answer(problem.status_code, code, f"{problem.detail}.", headers=problem.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(_: Request, problem: ClientDisconnect) -> Response:
+        return _answer(400, ErrorCode.BAD_REQUEST, "The request broke off.")
 
     @app.exception_handler(OSError)
     async def system(_: Request, problem: OSError) -> Response:

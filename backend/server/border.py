@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_LOG = logging.getLogger("maquette.server")
 BODY_LIMIT = 2**20
 UPLOAD_LIMIT = 64 * 2**20
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -57,7 +59,7 @@ class Border:
         limit = UPLOAD_LIMIT if scope["path"] == "/v1/uploads" else BODY_LIMIT
         if int(headers.get(b"content-length", b"0") or 0) > limit:  # uvicorn lets only digits through
             return await _refuse(receive, send, 413, ErrorCode.TOO_LARGE, "What was sent is too large.")
-        await self._app(scope, _limited(receive, limit), send)
+        await self._app(scope, _limited(receive, limit), _tolerant(send))
 
 
 def _limited(receive: Receive, limit: int) -> Receive:
@@ -72,6 +74,18 @@ def _limited(receive: Receive, limit: int) -> Receive:
         return message
 
     return limited
+
+
+def _tolerant(send: Send) -> Send:
+    """A client that has left, or breaks the rules in the middle of its request, is no failure of ours."""
+
+    async def tolerant(message: Message) -> None:
+        try:
+            await send(message)
+        except Exception as problem:
+            _LOG.info("an answer could not be sent: %r", problem)
+
+    return tolerant
 
 
 async def _drop_body(receive: Receive) -> None:

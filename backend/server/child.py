@@ -61,13 +61,11 @@ class Child:
             self._stopping = asyncio.create_task(self._end_after_grace())
 
     def kill(self) -> None:
-        """End it now, with whatever it started."""
-        if self._process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
+        """End it now, with whatever it started, which may outlive it; on Windows what it started goes on."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: the latter for what is ending
             if os.name == "posix":
                 os.killpg(self._process.pid, signal.SIGKILL)
-            else:
+            elif self._process.returncode is None:
                 self._process.kill()
 
     @property

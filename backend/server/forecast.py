@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ def estimate(costs: Costs) -> Estimate:
 class Forecast:
     """Where a running job stands, as a fraction of the whole, and how long it still takes.
 
-    A stage that does not tell how far it is moves with the clock, ever slower, up to 95 % of its share. Times are in
+    Between two words of the job it moves with the clock, ever slower, and never to the end of the stage. Times are in
     seconds of any steady clock, passed in.
     """
 
@@ -77,29 +78,30 @@ class Forecast:
         self._names = list(stages)
         self._total = sum(stages.values())
         self._stage = self._names[0]
-        self._begun = now
         self._told = 0.0
+        self._begun = now
+        self._heard = now  # when `_told` was true
         self._shown = 0.0
-        self._spent = 0.0  # wall seconds of the stages that are over
 
     def tell(self, stage: str, fraction: float, now: float) -> None:
         """The job has done `fraction` of `stage`; a stage that was not expected is part of the one before it."""
         if stage not in self._expected:
             return
         if stage != self._stage:
-            self._spent += now - self._begun
-            self._stage, self._begun, self._told = stage, now, 0.0
-        self._told = max(self._told, min(max(fraction, 0.0), 1.0))
+            self._stage, self._told, self._heard = stage, 0.0, now
+        if fraction > self._told:
+            self._told, self._heard = min(fraction, 1.0), now
 
     def state(self, now: float) -> tuple[float, float]:
         """Fraction of the whole job, which never falls, and seconds left."""
-        expected, elapsed = self._expected[self._stage], max(now - self._begun, 0.0)
+        expected, silent = self._expected[self._stage], max(now - self._heard, 0.0)
         before = sum(self._expected[name] for name in self._names[: self._names.index(self._stage)])
-        # Wall seconds for a planned one; a tenth of the plan holds it, so that one slow start does not scare.
-        held = 0.1 * self._total
-        spent = self._spent + (elapsed if self._told > 0 else 0.0)
-        pace = (spent + held) / (before + self._told * expected + held)
-        by_clock = 0.95 * elapsed / (elapsed + 0.4 * expected * pace + 1e-6)
-        done = before + (self._told or by_clock) * expected
+        done = before + self._told * expected
+        # Wall seconds for a planned one; a small part of the plan holds it, so that one slow start does not scare.
+        held, spent = 0.04 * self._total, self._heard - self._begun
+        pace = (spent + held) / (done + held)
+        pace = max(pace, (spent + silent + held) / (before + expected + held))  # if this stage ended now
+        rest = before + expected - done
+        done += 0.95 * rest * math.tanh(silent / (rest * pace + 1e-6))
         self._shown = min(max(self._shown, done / self._total), 1.0)
         return self._shown, max(self._total - done, 0.0) * pace

@@ -7,6 +7,7 @@ workers, which may spend long in native code.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
+_NICENESS = 10
+_CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _THREADS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -79,6 +82,15 @@ def die_with_parent_thread() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def interrupt() -> None:
+    """Let the main thread of this process unwind as after Ctrl-C, also out of a system call where that can be done."""
+    main = threading.main_thread().ident
+    if os.name == "posix" and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
+
+
 def be_polite() -> None:
     """Give way to other programs; children inherit it."""
     if sys.platform == "win32":
@@ -90,7 +102,7 @@ def be_polite() -> None:
         kernel.SetPriorityClass(kernel.GetCurrentProcess(), subprocess.BELOW_NORMAL_PRIORITY_CLASS)
     else:
         with contextlib.suppress(OSError):
-            os.nice(10)
+            os.nice(max(_NICENESS - os.nice(0), 0))
 
 
 def job_cores() -> int:
@@ -118,8 +130,9 @@ def memory_mb() -> int:
     if sys.platform == "win32":
         return _windows_memory_mb()
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):  # a container's limit; "max" where there is none
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    for limit in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # "max" where there is none
+            total = min(total, int(Path(limit).read_text()))
     return total // 2**20
 
 

@@ -80,6 +80,7 @@ def serve(
                 log_config=None,
                 server_header=False,
                 ws="none",
+                timeout_keep_alive=60,
                 timeout_graceful_shutdown=3,
             )
         )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PREVIEW_WHILE_RUNNING = "progress.png"
 _UPLOAD_AGE = 24 * 3600  # seconds an upload is kept that no job names
+_ID_LENGTH = 34  # of an upload's id, "u-" and 32 digits
+_NAME_LENGTH = 40  # characters kept of an upload's name; with the id below the 255 bytes of most file systems
 _AFTER_RESTART = 1_000_000  # added to the revision, which may have grown unsaved before the server was killed
 _LOG = logging.getLogger("maquette.server")
 
@@ -70,7 +72,7 @@ class Store:
         folder = self.folder(job)
         folder.mkdir()
         try:
-            copies = [folder / f"input-{index}{path.suffix}" for index, path in enumerate(inputs)]
+            copies = [folder / f"input-{index}-{upload_name(path)}" for index, path in enumerate(inputs)]
             for path, copy in zip(inputs, copies, strict=True):
                 _link_or_copy(path, copy)
         except BaseException:
@@ -169,7 +171,7 @@ class Store:
             path = self.folder(job) / name
             return path if path.is_file() else None
         if name == "portrait":
-            return next(iter(sorted(self.folder(job).glob("input-0.*"))), None)
+            return next(iter(sorted(self.folder(job).glob("input-0-*"))), None)
         return None
 
     def costs(self, job: str) -> Costs | None:
@@ -182,10 +184,13 @@ class Store:
             return None
 
     async def take_upload(self, name: str, chunks: AsyncIterator[bytes], limit: int) -> str:
-        """Keep a file; the same bytes have the same id. Raises `UploadTooLargeError`, `OSError`; nothing is left."""
-        suffix = re.sub(r"[^a-z0-9.]", "", Path(name).suffix.lower())[:8]
+        """Keep a file; the same bytes under the same name have the same id.
+
+        Raises `UploadTooLargeError`, `OSError`; nothing is left then.
+        """
+        name = re.sub(r"[^\w. -]", "_", name)[-_NAME_LENGTH:].strip() or "file"
         aside = self._uploads / f"{secrets.token_hex(8)}.part"
-        digest, size = hashlib.sha256(suffix.encode()), 0
+        digest, size = hashlib.sha256(name.encode()), 0
         try:
             with aside.open("wb") as file:
                 async for chunk in chunks:
@@ -195,7 +200,7 @@ class Store:
                     digest.update(chunk)
                     file.write(chunk)
             upload = f"u-{digest.hexdigest()[:32]}"
-            aside.replace(self._uploads / f"{upload}{suffix}")
+            aside.replace(self._uploads / f"{upload}-{name}")
             return upload
         finally:
             aside.unlink(missing_ok=True)
@@ -204,14 +209,19 @@ class Store:
         """The file of an upload; None when there is none of that id."""
         if not re.fullmatch(r"u-[0-9a-f]{32}", upload):
             return None
-        return next(iter(self._uploads.glob(f"{upload}*")), None)
+        return next(iter(self._uploads.glob(f"{upload}-*")), None)
 
     def _purge_uploads(self, named: set[str]) -> None:
         for path in self._uploads.iterdir():
             with contextlib.suppress(OSError):
                 old = time.time() - path.stat().st_mtime > _UPLOAD_AGE
-                if path.suffix == ".part" or (old and path.name.split(".")[0] not in named):
+                if path.suffix == ".part" or (old and path.name[:_ID_LENGTH] not in named):
                     path.unlink()
+
+
+def upload_name(path: Path) -> str:
+    """The name that the user's file had, out of that of an upload or of a job's input."""
+    return path.name.split("-", 2)[2]
 
 
 def _link_or_copy(path: Path, copy: Path) -> None:

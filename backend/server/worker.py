@@ -6,7 +6,6 @@ perhaps the line ``cancel``; its end means that the server is gone. Standard out
 
 from __future__ import annotations
 
-import _thread
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from backend.api import HINTS, AvatarRequest, ErrorCode
 from backend.server import life
+from backend.server.store import upload_name
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -61,14 +61,14 @@ def main() -> int:
     order: dict[str, Any] = json.loads(pipe.readline())
     # Native code may hold everything but this thread for long: without a server there is nothing left to tidy up for,
     # and what is half written will be swept.
-    life.when_parent_is_gone(pipe, lambda: os._exit(1), lambda line: _interrupt() if line == "cancel" else None)
+    life.when_parent_is_gone(pipe, lambda: os._exit(1), lambda line: life.interrupt() if line == "cancel" else None)
     life.be_polite()
     life.leave_a_core()
     events = Events(_own_stdout())
     try:
         run(order, events)
     except (Exception, KeyboardInterrupt) as problem:
-        explain(problem, events)
+        explain(problem, order, events)
         return 1
     return 0
 
@@ -92,8 +92,11 @@ def run(order: dict[str, Any], events: Events) -> None:
     pipeline.generate(request, out, events.progress, show)
 
 
-def explain(problem: BaseException, events: Events) -> None:
-    """Say what went wrong, in a sentence for the user; the stack trace goes to the job's log alone."""
+def explain(problem: BaseException, order: dict[str, Any], events: Events) -> None:
+    """Say what went wrong, in a sentence for the user; the stack trace goes to the job's log alone.
+
+    The user's own file names stand in it, not those of our copies.
+    """
     import traceback
 
     from backend.cli import describe
@@ -107,6 +110,8 @@ def explain(problem: BaseException, events: Events) -> None:
         internal = f"Something went wrong inside Maquette ({type(problem).__name__})."
         missing_library = isinstance(problem, ImportError)  # whose sentence names the package to install
         message = _SENTENCES.get(error.code, error.message if missing_library else internal)
+    for path in map(Path, order["inputs"]):
+        message = message.replace(str(path), upload_name(path))
     events.say("error", code=error.code.value, message=message, hint=hint)
 
 
@@ -120,11 +125,6 @@ def _write_picture(image: np.ndarray, path: Path) -> None:
     picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
     picture.save(aside, format="PNG")
     aside.replace(path)
-
-
-def _interrupt() -> None:
-    """Let the job unwind as after Ctrl-C, so that it removes what it has half written."""
-    _thread.interrupt_main()
 
 
 def _own_stdout() -> TextIO:
