@@ -10,7 +10,7 @@ from . import platform_support as system
 
 # Megabytes to download and on the disk afterwards; measured for linux-cpu, otherwise the sum of the wheels' sizes.
 SIZES = {
-    "linux-cpu": (460, 1930),
+    "linux-cpu": (510, 1930),
     "linux-cuda": (3300, 7800),
     "windows": (430, 1900),
     "macos-arm64": (330, 1600),
