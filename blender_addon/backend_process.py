@@ -200,6 +200,11 @@ class Backend:
                 self._client, self._process, self.hello, self._state = client, process, hello, State.READY
             return client
 
+    def is_served_by(self, client: Client) -> bool:
+        """Whether `client` still speaks to the running backend, and not to one that ended meanwhile."""
+        with self._lock:
+            return self._client is client
+
     def stop(self) -> None:
         """End the backend that we started, or forget the one that we did not; may take some seconds."""
         self._cancel_install.set()

@@ -32,6 +32,7 @@ class Job:
     imported: str = ""  # the name of the armature
     finished: bool = False  # nothing more will happen in the thread
     cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
+    submitted: threading.Event = dataclasses.field(default_factory=threading.Event)  # or given up before
 
     @property
     def fraction(self) -> float:

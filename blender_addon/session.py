@@ -112,21 +112,27 @@ class Session:
 
     def _begin(self, title: str, request: dict[str, Any], submit: Callable[[Client, Job], JobStatus]) -> Job:
         job = Job(next(self._numbers), title, request, self.file_generation)
+        before = self.jobs[-1] if self.jobs else None
         self.jobs = [*self.jobs[-20:], job]
         self.changed()
-        thread = threading.Thread(target=self._run, args=(job, submit), name=f"maquette-job-{job.number}", daemon=True)
+        thread = threading.Thread(
+            target=self._run, args=(job, before, submit), name=f"maquette-job-{job.number}", daemon=True
+        )
         thread.start()
         return job
 
-    def _run(self, job: Job, submit: Callable[[Client, Job], JobStatus]) -> None:
+    def _run(self, job: Job, before: Job | None, submit: Callable[[Client, Job], JobStatus]) -> None:
         """The life of a job, in its thread."""
         try:
             if self.backend.state is not State.READY:
                 job.text = "Starting the backend"
                 self.changed()
             client = self.backend.client()
+            if before is not None:  # first pressed, first served
+                before.submitted.wait()
             job.stop_if_cancelled()
             job.status = submit(client, job)
+            job.submitted.set()
             if job.cancelled.is_set():
                 client.cancel(job.status.id)
             self._follow(client, job)
@@ -143,9 +149,10 @@ class Session:
         finally:
             if job.error is not None:
                 job.text = "Cancelled" if job.error.code == "cancelled" else "Failed"
+            job.submitted.set()
             job.finished = True
             self.changed()
-        if not self._closed:
+        if not self._closed and self.backend.state in (State.READY, State.BUSY):
             self.refresh_history()
 
     def _follow(self, client: Client, job: Job) -> None:
@@ -159,7 +166,7 @@ class Session:
             except BackendError as error:
                 tries += 1
                 self.backend.poll()
-                ended = self.backend.settings.local and self.backend.state not in (State.READY, State.BUSY)
+                ended = self.backend.settings.local and not self.backend.is_served_by(client)
                 if ended or tries >= _TRIES or error.code not in ("timeout", "unreachable"):
                     raise self._ended() if ended else error from None
                 time.sleep(0.5 * tries)

@@ -70,6 +70,18 @@ def test_a_press_sends_the_picture_and_brings_the_arrays(session, stub, request_
     assert job.request["portraits"] == list(request_.portraits)  # the user's paths, not ids of uploads
 
 
+def test_the_first_press_is_served_first(session, stub, request_, modules):
+    stub.routes["POST /v1/uploads"] = lambda body: (
+        time.sleep(0.3 if body == b"picture" else 0),
+        (200, {"upload": "u"}),
+    )[1]
+    slow = session.generate(request_, "Ada")
+    fast = session.generate(modules["api"].AvatarRequest(prompt="somebody else"), "Bob")
+    finish(slow), finish(fast)
+    posted = [body for route, _, body in stub.seen if route == "POST /v1/jobs"]
+    assert [b"somebody else" in body for body in posted] == [False, True]
+
+
 def test_a_failure_carries_the_backends_sentence(session, stub, request_):
     error = {"code": "no_face", "message": "There is no face.", "hint": "Choose another."}
     stub.routes["GET /v1/jobs/j1"] = (200, STATUS | {"state": "failed", "revision": 2, "error": error})
