@@ -25,11 +25,21 @@ HEADER = """\
 """
 
 
+BACKEND_HEADER = """\
+# Python 3.11, the backend without extras: what the Blender add-on installs. Made by `python locks/update.py`.
+"""
+
+
 def resolve(name: str, target: Path) -> str:
-    """Pins for one platform; those already in `target` are kept where they still satisfy `pyproject.toml`."""
-    platform, more = PLATFORMS[name]
+    """Pins for one platform; those already in `target` are kept where they still satisfy `pyproject.toml`.
+
+    ``backend/<platform>`` is the part of ``<platform>`` that the backend needs to run.
+    """
+    folder, _, platform_name = name.rpartition("/")
+    platform, more = PLATFORMS[platform_name]
+    more = [*more, "--constraints", f"locks/{platform_name}.txt"] if folder else ["--all-extras", *more]
     command = [
-        *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--all-extras"),
+        *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml"),
         *("--no-annotate", "--no-header", "--quiet"),
         *("--python-version", "3.11", "--python-platform", platform, "--only-binary", ":all:"),
         *("--no-emit-package", "maquette", "--output-file", str(target), *more),
@@ -37,7 +47,7 @@ def resolve(name: str, target: Path) -> str:
     # torch's wheels for macOS start at 14; uv takes the target from the same variable as the compilers.
     environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
     subprocess.run(command, check=True, cwd=LOCKS.parent, env=environment)
-    return HEADER.format(name=f"locks/{name}.txt") + target.read_text()
+    return (BACKEND_HEADER if folder else HEADER.format(name=f"locks/{name}.txt")) + target.read_text()
 
 
 def main() -> int:
@@ -46,7 +56,8 @@ def main() -> int:
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions instead of the locked ones")
     options = parser.parse_args()
     stale = []
-    for name in PLATFORMS:
+    (LOCKS / "backend").mkdir(exist_ok=True)
+    for name in [*PLATFORMS, *(f"backend/{name}" for name in PLATFORMS)]:
         lock = LOCKS / f"{name}.txt"
         before = lock.read_text() if lock.exists() else ""
         with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +66,7 @@ def main() -> int:
                 target.write_text(before)
             after = resolve(name, target)
         if after != before:
-            stale.append(lock.name)
+            stale.append(f"{name}.txt")
             if not options.check:
                 lock.write_text(after)
     if stale:
