@@ -261,6 +261,18 @@ def test_headwear_presses_the_hair_flat(family):
     assert np.quantile(contact.height[under], 0.98) < 0.009
 
 
+@pytest.mark.parametrize("family", ["wavy", "curly", "afro"])
+def test_curls_are_pressed_flat_too(family):
+    def cap(template: np.ndarray) -> np.ndarray:
+        return (template[:, 2] > 0.07).astype(float)
+
+    points = grown(haircut(family, frizz=1.0, curl=1.0), covered=cap).reshape(-1, 3)
+    head = Head(load_anny(), body(1))
+    under = head.to_template(points)[:, 2] > 0.075
+    assert under.sum() > 1000
+    assert np.quantile(head.contact(points[under]).height, 0.99) < 0.004
+
+
 @pytest.mark.parametrize("family", ["long", "layered", "wavy"])
 def test_long_hair_falls_over_a_collar(family):
     points = grown(haircut(family, frizz=0.0))[:, 8:].reshape(-1, 3)
