@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import platform_support as system
 
-# Megabytes to download and on the disk afterwards; measured for linux-cpu, otherwise the sum of the wheels' sizes.
+# Megabytes to download and on the disk afterwards; measured for linux-cpu, rough estimates for the others.
 SIZES = {
     "linux-cpu": (510, 1930),
     "linux-cuda": (3300, 7800),
