@@ -180,6 +180,9 @@ def _settings(quality: Quality, samples: int | None, passes: Sequence[str], thre
     cycles.sample_clamp_indirect, cycles.blur_glossy = 4, 1
     cycles.caustics_reflective = cycles.caustics_refractive = False
     scene.cycles_curves.shape, scene.cycles_curves.subdivisions = "RIBBONS", 2
+    if scene.world is not None:
+        # Cycles makes its map of where light comes from anew for every view, by default much finer than our light is.
+        scene.world.cycles.sampling_method, scene.world.cycles.sample_map_resolution = "MANUAL", 256
     render = scene.render
     render.film_transparent, render.use_persistent_data = True, True
     render.resolution_percentage = 100

@@ -70,18 +70,19 @@ def blenderproc_in_module() -> None:
     importlib.import_module("blenderproc")
 
 
-def ours(person: Person, views: int, size: int, samples: int) -> list[dict[str, np.ndarray]]:
+def ours(person: Person, views: int, size: int, samples: int, preset: str) -> list[dict[str, np.ndarray]]:
     from synthetic_data.render import render_scene
     from synthetic_data.scene import build_scene
 
     build_scene(person)
-    return render_scene(orbit_rig(size, views), preset="portrait", samples=samples, threads=1)
+    return render_scene(orbit_rig(size, views), preset=preset, samples=samples, threads=1)
 
 
-def theirs(person: Person, views: int, size: int, samples: int) -> dict[str, list[np.ndarray]]:
+def theirs(person: Person, views: int, size: int, samples: int, preset: str) -> dict[str, list[np.ndarray]]:
     import blenderproc as bproc
     import bpy
 
+    from synthetic_data.render import PRESETS
     from synthetic_data.scene import build_scene
 
     build_scene(person)
@@ -100,7 +101,8 @@ def theirs(person: Person, views: int, size: int, samples: int) -> dict[str, lis
     bproc.renderer.set_noise_threshold(0)
     bproc.renderer.set_denoiser("INTEL")
     bproc.renderer.set_cpu_threads(1)
-    bproc.renderer.set_light_bounces(diffuse_bounces=2, glossy_bounces=2, transmission_bounces=3, max_bounces=4)
+    bounces = PRESETS[preset].bounces
+    bproc.renderer.set_light_bounces(diffuse_bounces=2, glossy_bounces=2, transmission_bounces=3, max_bounces=bounces)
     bproc.renderer.set_output_format(enable_transparency=True)
     bproc.renderer.enable_depth_output(activate_antialiasing=False)
     bproc.renderer.enable_normals_output()
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=24)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--preset", choices=("fit", "portrait"), default="portrait", help="of person and light paths")
     arguments = parser.parse_args()
     if not arguments.run:
         from backend.body_model.anny import load_anny
@@ -127,7 +130,7 @@ def main() -> None:
         from synthetic_data.identity import sample_identity
 
         model = load_anny()
-        assemble(sample_identity(model, 1, arguments.index), model, "portrait").save(arguments.person)
+        assemble(sample_identity(model, 1, arguments.index), model, arguments.preset).save(arguments.person)
         return
     if arguments.job is None:
         rates = {}
@@ -138,7 +141,8 @@ def main() -> None:
         report(rates)
         return
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    person, settings = Person.load(arguments.person), (arguments.views, arguments.size, arguments.samples)
+    person = Person.load(arguments.person)
+    settings = (arguments.views, arguments.size, arguments.samples, arguments.preset)
     if arguments.job == "BlenderProc":
         prepare_blenderproc()
     start = core_seconds()
