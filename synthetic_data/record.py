@@ -15,10 +15,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -224,7 +226,8 @@ def _pictures(
 ) -> list[dict[str, np.ndarray]]:
     """Views of one group, from the bpy module or from an installed Blender."""
     if blender is None:
-        from synthetic_data.render import render_identity
+        with _seeing_cores(settings["threads"]):
+            from synthetic_data.render import render_identity
 
         return render_identity(spec, cameras, model=model, **settings)
     from synthetic_data.assemble import assemble
@@ -232,6 +235,23 @@ def _pictures(
 
     person = assemble(spec, model, settings["preset"], pixels=max(camera.width for camera in cameras))
     return render_in_blender(blender, [person], [cameras], **settings)[0]
+
+
+@contextlib.contextmanager
+def _seeing_cores(count: int | None) -> Iterator[None]:
+    """Bind this process to `count` cores while Blender is loaded.
+
+    Blender's pool of tasks starts a thread for each core it sees, and one that it may not use later waits by spinning.
+    """
+    if count is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def _irises(spec: IdentitySpec, model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "2 3"]:
