@@ -12,9 +12,9 @@ from synthetic_data.record import render_anny
 from synthetic_data.schedule import human_time
 from synthetic_data.shards import Renderer
 
-_SETUP = {"fit": 2.5, "portrait": 9.0, "show": 12.0}
+_SETUP = {"fit": 1.5, "portrait": 5.0, "show": 9.0}
 """Core-seconds before the first view of an expression, once per preset."""
-_VIEW = {"fit": (0.5, 0.15), "portrait": (0.6, 0.3), "show": (0.6, 0.35)}
+_VIEW = {"fit": (0.3, 0.12), "portrait": (0.4, 0.25), "show": (0.4, 0.3)}
 """Core-seconds of a view of 256 x 256 pixels, and for each sample per pixel."""
 _BYTES = {"rgba": 1.25, "depth": 0.65, "normal": 0.8, "segmentation": 0.06, "uv": 1.5}
 """Of the file, per pixel."""
