@@ -70,9 +70,12 @@ class Jobs:
         return self._statuses[job]
 
     async def wait(self, job: str, after: int, seconds: float) -> JobStatus:
-        """The status once its revision is greater than `after`, or after `seconds`. Raises NOT_FOUND."""
+        """The status once its revision is greater than `after` or the job is over, or after `seconds`.
+
+        Raises NOT_FOUND.
+        """
         deadline = time.monotonic() + seconds
-        while (status := self.get(job)).revision <= after and not self._closing:
+        while (status := self.get(job)).revision <= after and not status.state.final and not self._closing:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), max(deadline - time.monotonic(), 0))
                 continue

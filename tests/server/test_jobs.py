@@ -122,12 +122,20 @@ def test_a_failure_has_a_code_a_sentence_and_a_hint(
 
 
 def test_a_request_waits_for_a_change_and_no_longer_than_it_says(server: Server) -> None:
-    job = server.submit("quick").id
-    done = server.end_of(job)
+    running, queued = server.submit("slow").id, server.submit("quick").id
+    revision = server.get(queued).revision
     begun = time.monotonic()
-    assert server.ask("GET", f"/v1/jobs/{job}?after={done.revision}&wait=0.6")["revision"] == done.revision
+    assert server.ask("GET", f"/v1/jobs/{queued}?after={revision}&wait=0.6")["revision"] == revision
     assert 0.5 < time.monotonic() - begun < 2
-    assert server.ask("GET", f"/v1/jobs/{job}?after={done.revision - 1}&wait=20")["revision"] == done.revision
+    server.ask("POST", f"/v1/jobs/{running}/cancel")
+    assert server.ask("GET", f"/v1/jobs/{queued}?after={revision}&wait=20")["revision"] > revision
+
+
+def test_nobody_waits_for_a_job_that_is_over(server: Server) -> None:
+    done = server.end_of(server.submit("quick").id)
+    begun = time.monotonic()
+    assert server.ask("GET", f"/v1/jobs/{done.id}?after={done.revision}&wait=20")["revision"] == done.revision
+    assert time.monotonic() - begun < 5
 
 
 def test_many_wait_for_the_same_job_and_the_server_still_answers(server: Server) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.server.app import LONGEST_WAIT
 from tests.server.driver import TOKEN, Server, finished, memory_mb
 
 SECONDS = int(os.environ.get("MAQUETTE_FUZZ_SECONDS", "10"))
@@ -54,6 +55,7 @@ def test_no_request_that_schemathesis_makes_up_breaks_it(tmp_path: Path) -> None
         command = [sys.executable, "-m", "schemathesis.cli", "fuzz", f"http://127.0.0.1:{server.port}/openapi.json"]
         options = ["--header", f"Authorization: Bearer {TOKEN}", "--exclude-checks", NOT_CHECKED, "--no-color"]
         limits = ["--max-time", str(SECONDS), "--continue-on-failure", "--suppress-health-check", "all"]
+        limits += ["--request-timeout", str(2 * LONGEST_WAIT)]  # made-up requests ask for long waits, too
         before = memory_mb(server.process.pid)
         result = subprocess.run(
             [*command, *options, *limits], capture_output=True, text=True, cwd=tmp_path, check=False
