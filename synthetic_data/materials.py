@@ -109,7 +109,7 @@ _FINISHES: dict[str, dict[str, Any]] = {
     "cloth": {"Roughness": 0.85, "Sheen Weight": 0.15},
     "leather": {"Roughness": 0.45},
     "plastic": {"Roughness": 0.22, "Coat Weight": 0.4, "Coat Roughness": 0.08},
-    "metal": {"Roughness": 0.22, "Metallic": 1.0},
+    "metal": {"Roughness": 0.3, "Metallic": 1.0},
     "tooth": {"Roughness": 0.22, "Coat Weight": 0.3, "Coat Roughness": 0.1},
     "wet": {"Roughness": 0.32},
     "dark glass": {"Roughness": 0.05, "Specular IOR Level": 0.8},
@@ -123,7 +123,7 @@ def finish(name: str, colour: Colour, *, texture: Any = None, painted: bool = Fa
         clear = nodes.add("ShaderNodeBsdfTransparent", inputs={"Color": (*colour, 1.0)})
         gloss = nodes.add("ShaderNodeBsdfGlossy", inputs={"Roughness": 0.03})
         facing = nodes.add("ShaderNodeLayerWeight", inputs={"Blend": 0.5}).outputs["Facing"]
-        mirror = nodes.math("MULTIPLY_ADD", nodes.math("POWER", facing, 4.0), 0.4, 0.04)
+        mirror = nodes.math("MULTIPLY_ADD", nodes.math("POWER", facing, 4.0), 0.35, 0.02)
         return nodes.finish(
             nodes.add("ShaderNodeMixShader", inputs={0: mirror, 1: clear.outputs[0], 2: gloss.outputs[0]})
         )

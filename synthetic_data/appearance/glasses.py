@@ -21,7 +21,7 @@ _SHAPES = {
     "rectangle": (0.0255, 0.0165, 5.0, 0.0017, "plastic"),
     "round": (0.0230, 0.0225, 2.0, 0.0012, "metal"),
     "wayfarer": (0.0260, 0.0200, 3.6, 0.0024, "plastic"),
-    "rimless": (0.0250, 0.0175, 3.0, 0.0004, "metal"),
+    "rimless": (0.0250, 0.0175, 3.0, 0.0006, "plastic"),  # the edge of the lens: a mirror so thin breaks into specks
     "aviator": (0.0270, 0.0235, 2.6, 0.0010, "metal"),
     "sunglasses": (0.0275, 0.0215, 3.2, 0.0022, "plastic"),
 }

@@ -310,4 +310,6 @@ def _textured(
         points = waved(points, lock, size, pitch, family.coherence, flat, rng)
     elif hair.family in ("short", "side part", "pixie", "quiff", "undercut", "long", "lob", "bob", "layered"):
         points = waved(points, lock, 0.0022 * hair.curl, 0.06, 0.85, 0.6, rng)
-    return frizzed(points, hair.frizz, family.stray, rng)
+    # Combed and tied hair lies closer: what leaves it is thinner than a pixel and would hover as dots.
+    calm = 0.35 if hair.family in ("slick", "bowl", "bob", "fringe bob", "lob") else 1.0
+    return frizzed(points, calm * hair.frizz, calm * family.stray, rng)

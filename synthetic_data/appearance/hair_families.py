@@ -177,7 +177,9 @@ def cut_height(
     ragged = rng.normal(0, 0.0045, len(x)) + 0.0035 * np.sin(azimuth * 0.13 + np.sign(x) + hair.seed % 7)
     height = np.full(len(x), LOWEST)
     if hair.family == "bowl":
-        height = np.interp(azimuth, [0, 40, 62, 95, 180], [0.056, 0.054, 0.020, 0.012, -0.006]) + (0.115 - hair.length)
+        # Behind it reaches the hairline: below a higher cut the nape would be a painted patch.
+        rim = np.interp(azimuth, [0, 40, 62, 95, 130, 180], [0.056, 0.054, 0.020, 0.008, -0.018, -0.036])
+        height = rim + (0.115 - hair.length)
     elif hair.family == "slick":
         height = np.where(azimuth > 100, -0.047, LOWEST)
     elif hair.family in ("bob", "fringe bob", "lob", "long"):

@@ -129,7 +129,7 @@ def frizzed(
     along = np.linspace(0, 1, steps)[None, :, None]
     length = np.linalg.norm(points[:, -1] - points[:, 0], axis=1)
     size = (0.004 + 0.022 * frizz) * np.minimum(length, 0.12)
-    size = np.where(rng.random(count) < strays * (0.5 + 1.5 * frizz), 2.2 * size + 0.001, size)
+    size = np.where(rng.random(count) < strays * (0.5 + 1.5 * frizz), 1.6 * size + 0.001, size)
     # Not inwards: a strand that leaves its place goes up and out.
     bend, turn = rng.normal(0, 1, (2, count, 1, 3))
     wobble = bend * along**1.3 + 0.6 * turn * np.sin(np.pi * 2.3 * along)
