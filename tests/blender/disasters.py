@@ -15,6 +15,7 @@ import json
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from backend.export.arrays import write_npz
 from tests.addon.stub_backend import StubBackend
 from tests.conftest import ROOT, load_script, make_environment
-from tests.server.driver import STAND_IN, Server
+from tests.server.driver import STAND_IN, TOKEN, Server
 from tests.server.limits import little_memory, small_disk
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ LONGEST_CALL = 0.05  # seconds
 MARK = "MAQUETTE_TEST_RUN"  # an environment variable that all processes of a run inherit
 _STAND_IN = f"""
 import sys
-from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
-from backend.server.serve import serve
-worker = [sys.executable, {str(ROOT / "tests/server/stand_in.py")!r}]
-serve("127.0.0.1", 0, Path(sys.argv[-1]), with_parent=True, log=sys.stderr, worker=worker)
+from backend import cli
+from backend.server import serve
+serve.worker_command = lambda: [sys.executable, {str(ROOT / "tests/server/stand_in.py")!r}]
+sys.exit(cli.main(sys.argv[sys.argv.index("serve"):]))
 """
 _HELLO = {"version": "9.9", "pid": 1, "device": "cpu", "cores": 2, "memory_mb": 4000, "engines": []}
 
@@ -107,7 +108,7 @@ class Disasters:
         with contextlib.suppress(ValueError, IndexError, KeyError):
             found = json.loads(log.splitlines()[-1])
             self._check(found["slowest"] < LONGEST_CALL, f"{name}: a call of the timer took {found['slowest']:.3f} s")
-            for row in found["rows"]:
+            for row in found["rows"]:  # a scenario that failed prints none
                 self._check(row.get("kept", True), f"{name}: a finished avatar is lost")
                 self._check(not row.get("orphans"), f"{row['what']}: a process is left")
                 if "seen" in row:
@@ -150,7 +151,9 @@ class Disasters:
     def files_and_jobs(self) -> None:
         self.scenario("other_file")
         self.scenario("two_jobs")
+        self.scenario("late")
         self.scenario("switched_off")
+        self.scenario("half_installed")
 
     def addresses(self) -> None:
         """The three ways in which a port can be taken, a wrong token, and other versions."""
@@ -171,6 +174,16 @@ class Disasters:
             ]
             self.scenario("addresses", addresses=addresses)
             self._say_port(server)
+
+    def elsewhere(self) -> None:
+        """A backend on another machine that hangs or dies during a job."""
+        with Server(self.folder / "hangs", STAND_IN) as one, Server(self.folder / "dies", STAND_IN) as two:
+            addresses = {
+                name: {"url": f"http://127.0.0.1:{server.port}", "token": TOKEN, "pid": server.process.pid}
+                for name, server in (("hangs", one), ("dies", two))
+            }
+            self.scenario("silent", **addresses)
+            one.process.send_signal(signal.SIGCONT)
 
     def _say_port(self, server: Server) -> None:
         command = [sys.executable, "-m", "backend", "serve", "--data", str(self.folder / "x"), "--port"]
@@ -200,7 +213,7 @@ class Disasters:
             if group is not None:
                 failing.append(("The system ends the job for want of memory", "growing"))
             self.scenario("failing", failing=failing, group=str(group))
-        with small_disk(self.folder / "disk") as disk:
+        with small_disk(self.folder / "disk", megabytes=8) as disk:
             if disk is None:
                 print("left out: a full disk (needs the right to mount)", file=sys.stderr)
                 return
@@ -210,16 +223,24 @@ class Disasters:
     def table(self) -> str:
         """In Markdown, with what differs from run to run replaced."""
         lines = ["| What happens | The panel says | Buttons | Backend |", "|---|---|---|---|"]
-        for row in merged(self.rows):
-            if "terminal" in row:
-                lines.append(f"| {row['what']} | `{self._plain(row['terminal'])}` (terminal) | | |")
-                continue
-            seen = row["seen"]
-            said = [*seen["job"], *seen["sentences"]] or [f"(nothing; the history says: {seen['history'][0]})"]
-            state = f"{seen['state']} [{seen['button']}]"
-            cells = (row["what"], "<br>".join(said), " ".join(f"[{each}]" for each in seen["buttons"]), state)
-            lines.append(f"| {' | '.join(map(self._plain, cells))} |")
+        for events, cells in self._merged():
+            event = events[0].partition(": ")[0]
+            stages = [each.partition(": ")[2] for each in events]
+            what = event + (f" ({', '.join(stages)})" if stages[0] else "")
+            lines.append(f"| {' | '.join((what, *cells))} |")
         return "\n".join(lines) + "\n"
+
+    def _merged(self) -> list[tuple[list[str], tuple[str, ...]]]:
+        """What happened and the other cells; rows that differ in the stage alone are one."""
+        merged: list[tuple[list[str], tuple[str, ...]]] = []
+        for row in self.rows:
+            event, _, stage = row["what"].partition(": ")
+            cells = tuple(map(self._plain, _cells(row)))
+            if stage and merged and merged[-1][0][0].startswith(f"{event}: ") and merged[-1][1] == cells:
+                merged[-1][0].append(row["what"])
+            else:
+                merged.append(([row["what"]], cells))
+        return merged
 
     def _plain(self, text: str) -> str:
         text = text.replace(str(self.folder), "…")
@@ -227,17 +248,14 @@ class Disasters:
         return re.sub(r"\d+ (s|min)( left)?$", r"12 s\2", text)
 
 
-def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows that differ in the stage alone become one, which names the stages."""
-    kept: list[dict[str, Any]] = []
-    for row in rows:
-        event, _, stage = row["what"].partition(": ")
-        last = kept[-1] if kept else {}
-        if stage and last.get("event") == event and last.get("seen") == row.get("seen"):
-            last["stages"].append(stage)
-        else:
-            kept.append(row | {"event": event, "stages": [stage] if stage else []})
-    return [row | {"what": row["event"] + f" ({', '.join(row['stages'])})" * bool(row["stages"])} for row in kept]
+def _cells(row: dict[str, Any]) -> tuple[str, str, str]:
+    """What the panel says, its buttons, and the backend with its button."""
+    if "terminal" in row:
+        return f"`{row['terminal']}` (terminal)", "", ""
+    seen = row["seen"]
+    said = [*seen["job"], *seen["sentences"]] or [f"(nothing; history: {', '.join(seen['history'][:1])})"]
+    buttons = " ".join(f"[{each}]" for each in seen["buttons"])
+    return "<br>".join(said), buttons, f"{seen['state']} [{seen['button']}]"
 
 
 def gone(mark: str, seconds: float) -> bool:
@@ -299,6 +317,7 @@ SCENARIOS: dict[str, Callable[[Disasters], None]] = {
     "blender": Disasters.blender_goes,
     "files": Disasters.files_and_jobs,
     "addresses": Disasters.addresses,
+    "elsewhere": Disasters.elsewhere,
     "starting": Disasters.starting,
     "want": Disasters.want,
 }

@@ -6,6 +6,7 @@ nothing but Blender. Each disaster is one row: what happened, and what the add-o
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,15 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from scenarios import MODULE, avatars, bpy, install, part, wait  # first of all: it sets the user's folder for Blender
+from scenarios import (
+    MODULE,
+    avatars,
+    bpy,
+    configure,
+    install,
+    part,
+    wait,
+)  # first of all: it sets the user's folder for Blender
 from screen import look
 
 STAGES = ("starting", "portrait", "fit", "field", "mesh", "texture", "export")
@@ -118,12 +127,20 @@ def stages(given):
         wait_for_history(lambda history, job=job: any(e.id == job.status.id and e.state.final for e in history))
         orphans = worker in processes(given["mark"])
         row(f"Cancel is pressed: {stage}", orphans=orphans, code=job.error.code, seconds=seconds)
-    job = in_stage(press(given, prompt_for(given, "field")), "field")
-    (worker,) = set(processes(given["mark"])) - {session.backend.hello.pid}
-    os.kill(worker, signal.SIGKILL)
-    wait(lambda: job.finished, 30)
-    row("The job's own process is killed", code=job.error.code)
+    for what, harm in (
+        ("The job's own process is killed", kill_worker),
+        ("Stop is pressed during a job", lambda given: bpy.ops.maquette.backend(action="STOP")),
+    ):
+        job = in_stage(press(given, prompt_for(given, "field")), "field")
+        harm(given)
+        wait(lambda job=job: job.finished, 30)
+        row(what, code=job.error.code)
     rows.append({"what": "kept", "kept": still_there(finished)})
+
+
+def kill_worker(given):
+    (worker,) = set(processes(given["mark"])) - {part("running").session().backend.hello.pid}
+    os.kill(worker, signal.SIGKILL)
 
 
 def until_killed(given):
@@ -183,6 +200,68 @@ def two_jobs(given):
         (Path(given["data"]) / "jobs" / job.status.id / "go").touch()
         wait(lambda job=job: job.imported, 30)
     rows.append({"what": "kept", "kept": len(avatars()) == 2})
+
+
+def late(given):
+    """The backend is killed when it has done its part; and when a second job waits."""
+    install(given)
+    session = part("running").session()
+    job = press(given, f"held {given['avatar']}")
+    in_stage(job, "field")
+    waiting = press(given, "quick")
+    wait(lambda: waiting.status is not None)
+    os.kill(session.backend.hello.pid, signal.SIGKILL)
+    wait(lambda: job.finished and waiting.finished)
+    row("The backend is killed while a second job waits", code=waiting.error.code)
+    job = press(given, f"copying {given['avatar']}")
+    end = time.monotonic() + 60
+    while not job.finished:  # without the timer nothing is imported yet
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.kill(session.backend.hello.pid, signal.SIGKILL)
+    wait(lambda: job.imported)
+    row("The backend is killed when the avatar is on its way into the scene")
+    rows.append({"what": "kept", "kept": len(avatars()) == 1 and still_there(job.status.id)})
+    bpy.context.scene.maquette.portraits[0].path = str(Path(given["data"]) / "moved.png")
+    job = press(given)
+    wait(lambda: job.finished)
+    row("The picture has been moved away", code=job.error.code)
+    shutil.rmtree(Path(given["data"]) / "jobs" / session.history[0].id / "avatar")
+    bpy.ops.maquette.history(job=session.history[0].id, action="IMPORT")
+    job = session.jobs[-1]
+    wait(lambda: job.finished)
+    row("An avatar of the history has been deleted on the disk", code=job.error.code)
+
+
+def half_installed(given):
+    """Blender was killed during the installation: a folder without the mark that is written last."""
+    install(given)
+    (Path(given["data"]) / "environment").mkdir()
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.mode, preferences.data_folder = "MANAGED", given["data"]
+    backend = part("running").session().backend
+    wait(lambda: backend.settings.mode == "MANAGED" and backend.state.name == "BROKEN")
+    row("Blender is killed during the installation, and opened again")
+
+
+def silent(given):
+    """A backend elsewhere that is stopped, or hangs, during a job."""
+    install(given)
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    session = part("running").session()
+    preferences.mode, preferences.data_folder = "REMOTE", given["data"]
+    for what, number, address in (
+        ("The backend on another machine hangs", signal.SIGSTOP, given["hangs"]),
+        ("The backend on another machine is killed", signal.SIGKILL, given["dies"]),
+    ):
+        preferences.url, preferences.token = address["url"], address["token"]
+        wait(lambda address=address: session.backend.settings.url == address["url"])
+        part("session").LONGEST_WAIT = 0.5  # instead of 20 seconds
+        session.backend.client()._timeout = 1.0  # instead of 15
+        job = in_stage(press(given, "slow field"), "field")
+        os.kill(address["pid"], number)
+        wait(lambda job=job: job.finished)
+        row(what, code=job.error.code)
 
 
 def addresses(given):
@@ -255,6 +334,7 @@ def switched_off(given):
     bpy.ops.preferences.addon_disable(module=MODULE)
     orphans = not gone(given["mark"])
     bpy.ops.preferences.addon_enable(module=MODULE)
+    configure(given)  # Blender forgets the preferences of what is switched off
     bpy.ops.maquette.backend(action="START")
     wait_for_history(lambda history: len(history) == 2)
     row("The extension is switched off during a job, and on again", orphans=orphans)

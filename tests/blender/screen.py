@@ -4,9 +4,12 @@ Without a window Blender never draws, so this is how a program in the bpy module
 Blender, and needs nothing but what the panels themselves import.
 """
 
+import re
 from types import SimpleNamespace
 
 import bpy
+
+DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d ?")
 
 
 class Paper:
@@ -71,18 +74,19 @@ def words(lines, *kinds):
 
 def look(panels):
     """What a user reads: the backend's state and its button, and below the big button what became of the jobs."""
+    panels._WIDTH = 1000  # so that sentences come whole
     backend = read(panels.MAQUETTE_PT_backend)
     generate = read(panels.MAQUETTE_PT_generate)
     big = next(i for i, (kind, text) in enumerate(generate) if "button" in kind and text == "Generate Avatar")
     below = generate[big + 1 :]
+    can_press = generate[big][0] == "button"
     history = words(read(panels.MAQUETTE_PT_history), "text")
     return {
         "state": words(backend, "text")[0],
         "button": words(backend, "button")[0],
         "problem": words(backend, "text")[1:],
         "job": words(below, "progress"),
-        "sentences": words(below, "text"),
+        "sentences": words(below, "text")[not can_press :],  # without the reason why the big button is off
         "buttons": words(below, "button"),
-        "can_generate": generate[big][0] == "button",
-        "history": [text for text in history if not text[:4].isdigit()],  # without the dates
+        "history": [DATE.sub("", text) for text in history if DATE.sub("", text)],
     }
