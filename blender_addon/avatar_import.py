@@ -15,6 +15,8 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
+from . import stillness
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -83,7 +85,7 @@ def _armature(avatar: AvatarData, name: str, made: list[Any]) -> Any:
         layer = workshop.view_layers[0]
         layer.objects.active = armature
         override = {"scene": workshop, "view_layer": layer, "object": armature, "active_object": armature}
-        with bpy.context.temp_override(**override):
+        with stillness.hold(), bpy.context.temp_override(**override):
             bpy.ops.object.mode_set(mode="EDIT")
             bones = []
             lift = np.array([0, 0, avatar.base_height])

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import installation
+from . import installation, stillness
 from . import platform_support as system
 from .backend_state import Mode, State, ended_at_start, not_ready, sentence
 from .client import BackendError, Client
@@ -239,7 +239,8 @@ class Backend:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
-                line = lines.get(timeout=0.2)
+                with stillness.resting():
+                    line = lines.get(timeout=0.2)
                 if not line:
                     break
                 with contextlib.suppress(ValueError, TypeError, KeyError):

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import stillness
 from .api import STAGES, AvatarRequest, Estimate, JobState, JobStatus, RigRequest
 from .avatar_data import AvatarFileError, read_avatar
 from .backend_process import Backend, Settings, State
@@ -121,15 +122,16 @@ class Session:
         thread.start()
         return job
 
+    @stillness.working()
     def _run(self, job: Job, before: Job | None, submit: Callable[[Client, Job], JobStatus]) -> None:
         """The life of a job, in its thread."""
         try:
             if self.backend.state is not State.READY:
                 job.text = "Starting the backend"
-                self.changed()
             client = self.backend.client()
             if before is not None:  # first pressed, first served
-                before.submitted.wait()
+                with stillness.resting():
+                    before.submitted.wait()
             job.stop_if_cancelled()
             job.status = submit(client, job)
             job.submitted.set()
@@ -137,7 +139,6 @@ class Session:
                 client.cancel(job.status.id)
             self._follow(client, job)
             job.text = "Fetching the avatar"
-            self.changed()
             avatar = read_avatar(self._avatar_folder(client, job.status) / "avatar.npz")
             job.text, job.avatar = "Importing", avatar
         except BackendError as error:
@@ -160,6 +161,7 @@ class Session:
         tries = 0
         while job.status is not None and not job.status.state.final:
             self._describe(job)
+            stillness.pause()
             try:
                 job.status = client.job(job.status.id, job.status.revision, LONGEST_WAIT)
                 tries = 0
@@ -169,7 +171,8 @@ class Session:
                 ended = self.backend.settings.local and not self.backend.is_served_by(client)
                 if ended or tries >= _TRIES or error.code not in ("timeout", "unreachable"):
                     raise self._ended() if ended else error from None
-                time.sleep(0.5 * tries)
+                with stillness.resting():
+                    time.sleep(0.5 * tries)
                 continue
             if job.status.preview and job.preview is None:
                 job.preview = self._preview(client, job.status)
@@ -219,6 +222,7 @@ class Session:
             self.history = client.jobs()
             self.changed()
             for status in self.history[:12]:
+                stillness.pause()
                 if status.state is JobState.DONE and status.id not in self.thumbnails and "preview.png" in status.files:
                     status = dataclasses.replace(status, preview="preview.png")
                     if (path := self._preview(client, status)) is not None:
@@ -295,6 +299,7 @@ class Session:
         self.backend.stop()
 
     def _background(self, work: Callable[[], object]) -> None:
+        @stillness.working()
         def run() -> None:
             try:
                 work()
