@@ -190,6 +190,12 @@ class Backend:
         with self._lock:
             return self._client is client
 
+    def lose(self, client: Client, problem: BackendError) -> None:
+        """Forget a backend elsewhere that does not answer any more."""
+        with self._lock:
+            if self._client is client and self._process is None:
+                self._client, self._state, self.problem = None, State.STOPPED, problem
+
     def stop(self) -> None:
         """End the backend that we started, or forget the one that we did not; may take some seconds."""
         self._cancel_install.set()

@@ -170,6 +170,7 @@ class Session:
                 self.backend.poll()
                 ended = self.backend.settings.local and not self.backend.is_served_by(client)
                 if ended or tries >= _TRIES or error.code not in ("timeout", "unreachable"):
+                    self.backend.lose(client, error)
                     raise self._ended() if ended else error from None
                 with stillness.resting():
                     time.sleep(0.5 * tries)
@@ -192,7 +193,7 @@ class Session:
 
     def _ended(self) -> BackendError:
         return BackendError(
-            "interrupted", "The backend ended during the job.", "Press Generate Avatar: it starts anew."
+            "interrupted", "The backend ended during the job.", "Press Generate Avatar: it is started anew."
         )
 
     def _avatar_folder(self, client: Client, status: JobStatus) -> Path:

@@ -79,13 +79,14 @@ def look(panels):
     generate = read(panels.MAQUETTE_PT_generate)
     big = next(i for i, (kind, text) in enumerate(generate) if "button" in kind and text == "Generate Avatar")
     below = generate[big + 1 :]
+    off = ("Choose a portrait first", words(backend, "text")[0])  # why the big button is grey
     history = words(read(panels.MAQUETTE_PT_history), "text")
     return {
         "state": words(backend, "text")[0],
         "button": words(backend, "button")[0],
         "problem": words(backend, "text")[1:],
         "job": words(below, "progress"),
-        "sentences": [text for text in words(below, "text") if not text.startswith("Choose a portrait")],
+        "sentences": [text for text in words(below, "text") if text.rstrip(".") not in off],
         "buttons": words(below, "button"),
         "history": [DATE.sub("", text) for text in history if DATE.sub("", text)],
     }
