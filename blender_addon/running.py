@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from . import avatar_import
+from . import avatar_import, viewing
 from .backend_process import Mode, Settings, State
 from .client import BackendError
 from .session import Session
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 JOB_MARK = "maquette_job"  # on the armature, object and data: the backend's id of the job
 _SLICE = 0.01  # seconds of work per call of the timer, after which no further step of an import begins
-_BUSY, _IDLE = 0.1, 1.0  # seconds between calls
+_IMPORTING, _BUSY, _IDLE = 0.005, 0.1, 1.0  # seconds between calls
 
 _session: Session | None = None
 _build: Generator[str, None, str] | None = None
 _building: Job | None = None
+_arrived = ""  # the armature that the next call shows to the user
 _drawn_revision = -1
 _previews: Any = None
 longest_tick = 0.0  # seconds; measured for the diagnostics
@@ -97,10 +98,21 @@ def tick() -> float:
     if (scene := getattr(bpy.context, "scene", None)) is not None:
         chosen = scene.maquette
         current.ask_estimate(chosen.engine, chosen.quality, chosen.mesh)
+    _show_arrived()
     _import_some(started + _SLICE)
     _redraw(current)
     longest_tick = max(longest_tick, time.perf_counter() - started)
+    if _build is not None or _arrived:
+        return _IMPORTING
     return _BUSY if _is_busy(current) else _IDLE
+
+
+def _show_arrived() -> None:
+    """In the call after the import: only then has Blender worked out where everything is."""
+    global _arrived
+    name, _arrived = _arrived, ""
+    if (armature := bpy.data.objects.get(name)) is not None:
+        viewing.find_avatar(armature)
 
 
 def _is_busy(current: Session) -> bool:
@@ -134,8 +146,8 @@ def _import_some(deadline: float) -> None:
 
 
 def _finish(job: Job | None, name: str) -> None:
-    global _build
-    _build = None
+    global _build, _arrived
+    _build, _arrived = None, name
     if job is not None:
         sign(name, job)
         job.imported, job.avatar, job.text = name, None, "Done"
@@ -164,7 +176,8 @@ def _set_aside(job: Job) -> None:
 
 def _redraw(current: Session) -> None:
     global _drawn_revision
-    if current.revision == _drawn_revision and not _is_busy(current):
+    # Not between the slices of an import: where drawing is slow they would wait for it a hundred times.
+    if current.revision == _drawn_revision and (_build is not None or not _is_busy(current)):
         return
     _drawn_revision = current.revision
     for window in bpy.context.window_manager.windows:

@@ -140,17 +140,6 @@ def under_mouse(area, region):
     return ""
 
 
-def scroll_to_top(area, region):
-    window, area, region = _place(area, region)
-    with bpy.context.temp_override(window=window, area=area, region=region):
-        bpy.ops.view2d.scroll_up(page=True)
-
-
-def shade(kind):
-    _, area, _ = _place("VIEW_3D", "WINDOW")
-    area.spaces.active.shading.type = kind
-
-
 def session():
     """What the add-on knows."""
     current = part("running").session()
@@ -216,7 +205,7 @@ def end():
 ANSWERS = {
     function.__name__: function
     for function in (
-        about, install, measure, prefer, choose, areas, open_sidebar, under_mouse, scroll_to_top, shade, session, scene,
+        about, install, measure, prefer, choose, areas, open_sidebar, under_mouse, session, scene,
         end
     )
 }  # fmt: skip

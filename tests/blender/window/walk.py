@@ -94,7 +94,9 @@ class Walk:
     def generate(self, seconds: float) -> None:
         """Press the button, watch the progress, receive the avatar."""
         blender = self._blender
-        blender.click("ops.maquette.generate(")
+        x, y = blender.find("ops.maquette.generate(")
+        blender.ask("measure")
+        self._display.click(x, y)
         started = time.monotonic()
         fractions: list[float] = []
         texts: list[str] = []
@@ -135,8 +137,6 @@ class Walk:
 
     def move_a_slider(self) -> None:
         blender = self._blender
-        blender.ask("shade", kind="MATERIAL")
-        time.sleep(8)  # the first materials are compiled
         _, y = blender.find(SLIDER)
         left, _, width, _ = blender.region("VIEW_3D", "UI")
         self._display.drag((left + 0.2 * width, y), (left + 0.7 * width, y))
