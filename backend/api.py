@@ -69,7 +69,7 @@ HINTS = {
     ErrorCode.DISK_FULL: "Delete old avatars from the history, or choose a data folder on another disk.",
     ErrorCode.OUT_OF_MEMORY: "Close other programs, or choose draft quality.",
     ErrorCode.INTERNAL: "Copy the diagnostics and report what happened.",
-    ErrorCode.INTERRUPTED: "Press Generate Again: the settings are kept.",
+    ErrorCode.INTERRUPTED: "Generate it again: Settings, in the history, brings back what it was made with.",
     ErrorCode.UNAUTHORIZED: "The token does not fit this backend: restart it, or enter its token in the preferences.",
     ErrorCode.NOT_FOUND: "It may have been deleted: refresh the list.",
     ErrorCode.BUSY: "Cancel the job first, then delete it.",

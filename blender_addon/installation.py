@@ -196,7 +196,8 @@ class _Worker:
         """Run a command to its end, or stop it when the user cancels. Raises `InstallError`."""
         if self._cancelled.is_set():
             raise InstallError("The installation was cancelled.", "What was downloaded is kept for the next time.")
-        process = system.start_process(command, system.child_environment(self._variables), subprocess.STDOUT)
+        environment = system.child_environment(self._variables)
+        process = system.start_process(system.guarded(command), environment, subprocess.STDOUT)
         finished = threading.Event()
         threading.Thread(target=self._stop_when_cancelled, args=(process, finished), daemon=True).start()
         last: list[str] = []

@@ -7,8 +7,8 @@ import bpy
 
 from . import expressions, running
 from .avatar_operators import avatar_of, selected_head
-from .backend_operators import BUTTONS
-from .backend_process import State
+from .backend_operators import button_of
+from .backend_state import State
 from .operators import MOST_PORTRAITS, reason_against
 
 _WIDTH = 38  # characters that a label of the sidebar shows at its default width
@@ -153,7 +153,7 @@ class MAQUETTE_PT_history(_Panel, bpy.types.Panel):
                 row.template_icon(running.thumbnail(picture), scale=3)
             column = row.column()
             column.label(text=status.created[:16].replace("T", " "))
-            column.label(text=status.error.message[:_WIDTH] if status.error else status.state.value)
+            _sentence(column, status.error.message if status.error else status.state.value)
             if status.state.final:
                 row = box.row(align=True)
                 if status.state.value == "done":
@@ -173,7 +173,7 @@ class MAQUETTE_PT_backend(_Panel, bpy.types.Panel):
     def draw(self, context: Any) -> None:
         layout, session = self.layout, running.session()
         backend, state = session.backend, session.backend.state
-        _sentence(layout, state.value, alert=state is State.BROKEN)
+        _sentence(layout, backend.sentence, alert=state is State.BROKEN)
         if backend.hello is not None and state in (State.READY, State.BUSY):
             hello = backend.hello
             layout.label(text=f"{hello.device}, {hello.cores} cores, version {hello.version}")
@@ -184,7 +184,7 @@ class MAQUETTE_PT_backend(_Panel, bpy.types.Panel):
         if problem is not None:
             _sentence(layout, problem.message, alert=True, icon="ERROR")
             _sentence(layout, problem.hint)
-        action, text, icon = BUTTONS[state]
+        action, text, icon = button_of(state, backend.settings.mode)
         if action == "PLAN" and session.plan is not None:
             _sentence(layout, session.plan.sentence(), icon="INFO")
             action, text = "INSTALL", "Download and Install"

@@ -88,7 +88,7 @@ class Session:
         """Cancel a job that waits or runs; it ends by itself in its thread."""
         job.cancelled.set()
         job.text = "Cancelling"
-        if job.status is not None:
+        if job.status is not None and self.backend.state in (State.READY, State.BUSY):  # else nothing runs any more
             job_id = job.status.id
             self._background(lambda: self.backend.client().cancel(job_id))
         self.changed()
@@ -188,7 +188,9 @@ class Session:
         self.changed()
 
     def _ended(self) -> BackendError:
-        return BackendError("interrupted", "The backend ended during the job.", "Generate once more: it starts anew.")
+        return BackendError(
+            "interrupted", "The backend ended during the job.", "Press Generate Avatar: it starts anew."
+        )
 
     def _avatar_folder(self, client: Client, status: JobStatus) -> Path:
         """The folder of a finished avatar on this computer; fetched when it is on another."""

@@ -27,9 +27,14 @@ def install(given):
     )
     assert done == {"FINISHED"} and MODULE in bpy.context.preferences.addons
     if "python" in given:
-        preferences = bpy.context.preferences.addons[MODULE].preferences
-        preferences.mode, preferences.python, preferences.data_folder = "ENVIRONMENT", given["python"], given["data"]
-        wait(lambda: part("running").session().backend.settings.python == given["python"])
+        configure(given)
+
+
+def configure(given):
+    """The preferences for a backend in an existing environment."""
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.mode, preferences.python, preferences.data_folder = "ENVIRONMENT", given["python"], given["data"]
+    wait(lambda: part("running").session().backend.settings.python == given["python"])
 
 
 def part(name):
