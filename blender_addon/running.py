@@ -41,7 +41,7 @@ def session() -> Session:
     global _session
     if _session is None:
         _session = Session(current_settings())
-        _session._background(_session.backend.inspect)
+        _session.configure(_session.wanted)
     return _session
 
 

@@ -23,6 +23,7 @@ TICK = 0.02  # seconds between two looks at the queue
 HANDLERS = ("undo_pre", "redo_pre", "load_pre", "load_post")
 
 durations = {}  # what was called: the seconds of its longest call since the last `measure`
+imports = {}  # number of a job: when its avatar was there to be imported, and when it stood in the scene
 breaks = [0.0, 0.0]  # when Blender last answered its timers, and the longest time that it did not
 
 
@@ -81,9 +82,21 @@ def _time_all():
 def measure():
     """The longest call of each kind since the last time, seconds, and the longest time without Blender's main loop."""
     found = {"calls": dict(durations), "break": breaks[1]}
+    found["imports"] = [end - start for start, end in imports.values() if end]
     durations.clear()
     breaks[1] = 0.0
     return found
+
+
+def _watch_imports(now):
+    """In the same round of timers as the add-on's, so before the first drawing of the avatar, which is Blender's."""
+    if f"{MODULE}.running" not in sys.modules or part("running")._session is None:
+        return
+    for job in part("running")._session.jobs:
+        if job.finished and job.avatar is not None:
+            imports.setdefault(job.number, (now, 0.0))
+        elif job.imported and job.number in imports and not imports[job.number][1]:
+            imports[job.number] = (imports[job.number][0], now)
 
 
 def prefer(**values):
@@ -148,7 +161,6 @@ def session():
             "text": job.text,
             "fraction": job.fraction,
             "finished": job.finished,
-            "arrived": job.finished and job.avatar is not None,
             "imported": job.imported,
             "error": job.error and job.error.message,
         }
@@ -222,6 +234,7 @@ def _serve():
 
     def answer():
         now = time.perf_counter()
+        _watch_imports(now)
         if breaks[0]:
             breaks[1] = max(breaks[1], now - breaks[0] - TICK)
         with contextlib.suppress(queue.Empty):
