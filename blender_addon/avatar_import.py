@@ -132,7 +132,7 @@ def _part(part: PartData, avatar: AvatarData, armature: Any, name: str, made: li
 
 
 def _material(part: PartData, name: str, *, is_skin: bool, made: list[Any]) -> Any:
-    image = bpy.data.images.new(name, *part.texture_size)
+    image = bpy.data.images.new(name, 1, 1)  # of the right size it would be filled with black first, in vain
     made.append(image)
     image.source = "FILE"
     image.pack(data=part.texture_png, data_len=len(part.texture_png))

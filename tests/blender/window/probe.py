@@ -255,5 +255,6 @@ def _serve():
 if __name__ == "__main__":
     view = bpy.context.preferences.view
     view.show_splash = False
+    bpy.context.preferences.system.viewport_aa = "OFF"  # drawing without a graphics card takes twice as long with it
     view.filebrowser_display_type = "SCREEN"  # a second window would need a window manager
     _serve()

@@ -36,7 +36,7 @@ class Walk:
 
     def photograph(self, name: str) -> None:
         self._number += 1
-        time.sleep(0.8)  # the redraw after the last event
+        time.sleep(1.4)  # an idle add-on looks for changes once a second
         self._display.photograph(self._out / f"{self._number:02d}_{name}.png")
 
     def install_addon(self, zip: Path) -> None:
@@ -100,6 +100,7 @@ class Walk:
         started = time.monotonic()
         fractions: list[float] = []
         texts: list[str] = []
+        halfway = False
         while True:
             job = blender.wait(lambda: blender.ask("session")["jobs"], 5, "a job after the press")[-1]
             require(not job["error"], f"the job fails: {job['error']}")
@@ -112,8 +113,8 @@ class Walk:
                     self.photograph("begun")
             if job["imported"]:
                 break
-            if len(fractions) == 8:
-                fractions.append(job["fraction"])
+            if job["fraction"] > 0.4 and not halfway:
+                halfway = True
                 self.photograph("progress")
             time.sleep(0.05)
         self.figures["generation_seconds"] = round(time.monotonic() - started, 1)
