@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 from bpy_extras.io_utils import ImportHelper
 
-from . import avatar_import, expressions, running
+from . import avatar_import, expressions, running, viewing
 from .avatar_data import AvatarFileError, read_avatar
 from .client import BackendError
 
@@ -53,6 +53,27 @@ class MAQUETTE_OT_import_avatar(bpy.types.Operator, ImportHelper):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, f"{name} stands in the scene")
+        return {"FINISHED"}
+
+
+class MAQUETTE_OT_show_avatar(bpy.types.Operator):
+    """Look the selected avatar in the face, and show its textures in Solid mode"""
+
+    bl_idname = "maquette.show_avatar"
+    bl_label = "Show Avatar"
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if context.area is None or context.area.type != "VIEW_3D" or avatar_of(context.object) is None:
+            cls.poll_message_set("Select an avatar first, and use it in a 3D viewport")
+            return False
+        return True
+
+    def execute(self, context: Any) -> set[str]:
+        region = next(each for each in context.area.regions if each.type == "WINDOW")
+        viewing.show_textures(context.space_data)
+        viewing.look_at(avatar_of(context.object), context.space_data, region)
+        context.area.tag_redraw()
         return {"FINISHED"}
 
 
@@ -174,6 +195,7 @@ class MAQUETTE_OT_rig_mesh(bpy.types.Operator):
 
 CLASSES = (
     MAQUETTE_OT_import_avatar,
+    MAQUETTE_OT_show_avatar,
     MAQUETTE_OT_expression,
     MAQUETTE_OT_key_expression,
     MAQUETTE_OT_rig_mesh,
