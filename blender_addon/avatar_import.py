@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 import bpy
 import numpy as np
 
-from . import viewing
-
-from . import stillness
+from . import stillness, viewing
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -183,8 +183,7 @@ class Session:
                 if ended or tries >= _TRIES or error.code not in ("timeout", "unreachable"):
                     self.backend.lose(client, error)
                     raise self._ended() if ended else error from None
-                with stillness.resting():
-                    time.sleep(0.5 * tries)
+                stillness.pause(0.5 * tries)
                 continue
             if job.status.preview and job.preview is None:
                 job.preview = archive.picture(self.backend.settings, client, job.status, job.status.preview)
@@ -203,9 +202,8 @@ class Session:
         self.changed()
 
     def _ended(self) -> BackendError:
-        return BackendError(
-            "interrupted", "The backend ended during the job.", "Press Generate Avatar: it starts anew."
-        )
+        hint = "Press Generate Avatar: it starts anew."
+        return BackendError("interrupted", "The backend ended during the job.", hint)
 
     # History, estimate, installation
 

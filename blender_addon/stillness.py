@@ -47,10 +47,10 @@ def resting() -> Iterator[None]:
         _enter()
 
 
-def pause() -> None:
-    """Where a thread stops when it is asked to."""
+def pause(seconds: float = 0.0) -> None:
+    """Where a thread sleeps, and stops when it is asked to."""
     with resting():
-        pass
+        time.sleep(seconds)
 
 
 def ask() -> bool:
