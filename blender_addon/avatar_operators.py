@@ -1,5 +1,5 @@
 # pyright: reportInvalidTypeForm=false
-"""What can be done with an avatar in the scene, or with a file: import, expressions, rigging a mesh."""
+"""What can be done with an avatar in the scene, or with a file: import, look at it, rig a mesh like it."""
 
 import tempfile
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 from bpy_extras.io_utils import ImportHelper
 
-from . import avatar_import, expressions, running, viewing
+from . import avatar_import, running, viewing
 from .avatar_data import AvatarFileError, read_avatar
 from .client import BackendError
 
@@ -74,49 +74,6 @@ class MAQUETTE_OT_show_avatar(bpy.types.Operator):
         viewing.show_textures(context.space_data)
         viewing.look_at(avatar_of(context.object), context.space_data, region)
         context.area.tag_redraw()
-        return {"FINISHED"}
-
-
-class MAQUETTE_OT_expression(bpy.types.Operator):
-    """Set the sliders of the selected avatar to this expression"""
-
-    bl_idname = "maquette.expression"
-    bl_label = "Expression"
-    bl_options = {"REGISTER", "UNDO"}
-
-    preset: bpy.props.EnumProperty(name="Expression", items=[(name, name, "") for name in expressions.PRESETS])
-    strength: bpy.props.FloatProperty(
-        name="Strength", description="How much of the expression", min=0, max=1, default=1, subtype="FACTOR"
-    )
-
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        if selected_head(context) is None:
-            cls.poll_message_set("Select an avatar first")
-            return False
-        return True
-
-    def execute(self, context: Any) -> set[str]:
-        weights = expressions.PRESETS[self.preset]
-        for block in selected_head(context).data.shape_keys.key_blocks[1:]:
-            block.value = weights.get(block.name, 0.0) * self.strength
-        return {"FINISHED"}
-
-
-class MAQUETTE_OT_key_expression(bpy.types.Operator):
-    """Insert a keyframe for all sliders of the selected avatar"""
-
-    bl_idname = "maquette.key_expression"
-    bl_label = "Key All Sliders"
-    bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        return selected_head(context) is not None
-
-    def execute(self, context: Any) -> set[str]:
-        for block in selected_head(context).data.shape_keys.key_blocks[1:]:
-            block.keyframe_insert("value")
         return {"FINISHED"}
 
 
@@ -196,7 +153,5 @@ class MAQUETTE_OT_rig_mesh(bpy.types.Operator):
 CLASSES = (
     MAQUETTE_OT_import_avatar,
     MAQUETTE_OT_show_avatar,
-    MAQUETTE_OT_expression,
-    MAQUETTE_OT_key_expression,
     MAQUETTE_OT_rig_mesh,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from . import expressions, running
+from . import expressions, own_expressions, running
 from .avatar_operators import avatar_of, selected_head
 from .backend_operators import button_of
 from .backend_state import State
@@ -120,7 +120,14 @@ class MAQUETTE_PT_avatar(_Panel, bpy.types.Panel):
         grid = layout.grid_flow(row_major=True, columns=3, align=True, even_columns=True)
         for name in expressions.PRESETS:
             grid.operator("maquette.expression", text=name).preset = name
-        layout.operator("maquette.key_expression", icon="KEY_HLT")
+        for name in own_expressions.mine():
+            row = layout.row(align=True)
+            row.operator("maquette.expression", text=name).preset = name
+            row.operator("maquette.delete_expression", text="", icon="X").preset = name
+        row = layout.row(align=True)
+        row.operator_context = "INVOKE_DEFAULT"
+        row.operator("maquette.save_expression", text="Save Expression…", icon="ADD")
+        row.operator("maquette.key_expression", icon="KEY_HLT")
         blocks = head.data.shape_keys.key_blocks[1:]
         for title in expressions.GROUPS:
             header, body = layout.panel(f"maquette_{title}", default_closed=title != "Mouth")
@@ -131,6 +138,7 @@ class MAQUETTE_PT_avatar(_Panel, bpy.types.Panel):
                     if expressions.group_of(block.name) == title:
                         column.prop(block, "value", text=expressions.words(block.name), slider=True)
         armature = avatar_of(context.object)
+        layout.operator("maquette.add_metarig", icon="OUTLINER_OB_ARMATURE")
         layout.operator("maquette.generate_again", icon="FILE_REFRESH").new_seed = False
         layout.label(text=armature.name, icon="ARMATURE_DATA")
 

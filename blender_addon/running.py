@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from . import avatar_import, stillness, viewing
+from . import avatar_import, own_expressions, stillness, viewing
 from .backend_process import Mode, Settings, State
 from .client import BackendError
 from .session import Session
@@ -98,6 +98,7 @@ def tick() -> float:
         current.changed()
     if (wanted := current_settings()) != current.wanted:
         current.configure(wanted)
+    own_expressions.refresh(wanted.root)
     if (scene := getattr(bpy.context, "scene", None)) is not None:
         chosen = scene.maquette
         current.ask_estimate(chosen.engine, chosen.quality, chosen.mesh)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ALLOWED = {"bpy", "bpy_extras", "mathutils", "numpy"}
+ALLOWED = {"addon_utils", "bpy", "bpy_extras", "mathutils", "numpy"}
 WITHOUT_BPY = "No bpy."
 
 

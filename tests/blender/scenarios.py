@@ -7,12 +7,10 @@ file serves all versions. The last line on stdout is a JSON object for the test 
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import zipfile
 from pathlib import Path
 
 if "bpy" not in sys.modules:  # else a Blender program runs this, which was started with a folder of its own
@@ -102,20 +100,6 @@ def register_twice(given):
     was_there = folder.is_dir()
     bpy.ops.extensions.package_uninstall(repo_index=index, pkg_id="maquette")
     return {"on": while_on, "off": off, "folder": [was_there, folder.exists()]}
-
-
-def packer(given):
-    """What this Blender's own packer says of the zip, and of the same unpacked."""
-    scripts = Path(bpy.utils.system_resource("SCRIPTS"))
-    program, said = scripts / "addons_core/bl_pkg/cli/blender_ext.py", []
-    tags = next(scripts.glob("**/extensions/tags.py"))
-    folder = Path(given["data"], "unpacked")
-    zipfile.ZipFile(given["zip"]).extractall(folder)
-    for more in (["validate", given["zip"]], ["build", "--source-dir", str(folder), "--output-dir", given["data"]]):
-        command = [sys.executable, "-I", str(program), more[0], f"--valid-tags={tags}", *more[1:]]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said.append((done.returncode, done.stdout + done.stderr))
-    return {"said": said, "built": [path.name for path in Path(given["data"]).glob("*.zip")]}
 
 
 def import_avatar(given):
@@ -296,6 +280,11 @@ def generate(given):
     return result
 
 
-if __name__ == "__main__":
-    outcome = globals()[sys.argv[-1]](json.load(sys.stdin))
+def tell(scenario):
+    """Run one and print what it found."""
+    outcome = scenario(json.load(sys.stdin))
     print(json.dumps({"blender": bpy.app.version_string} | outcome, default=str), flush=True)
+
+
+if __name__ == "__main__":
+    tell(globals()[sys.argv[-1]])

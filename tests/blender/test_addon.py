@@ -30,17 +30,17 @@ def run(request, built_zip, tmp_path_factory):
     if request.param == sys.executable and importlib.util.find_spec("bpy") is None:
         pytest.skip("bpy is not installed")
     folder = tmp_path_factory.mktemp("blender")
-    command = [request.param, HERE / "scenarios.py"]
+    command = [request.param]
     if Path(request.param).name.startswith("blender"):
         options = ["--background", "--factory-startup", "--python-exit-code", "1", "--python"]
-        command = [command[0], *options, command[1], "--"]
+        command += options
 
-    def scenario(name: str, **given: str) -> dict:
+    def scenario(name: str, script: str = "scenarios.py", **given: str) -> dict:
         data = folder / name
         data.mkdir()
         settings = {"zip": str(built_zip), "data": str(data)} | given
         done = subprocess.run(
-            [*command, name],
+            [*command, HERE / script, "--", name],
             input=json.dumps(settings),
             env=os.environ | {"BLENDER_USER_RESOURCES": str(data / "blender")},
             capture_output=True,
@@ -71,7 +71,7 @@ def test_switching_on_and_off_leaves_nothing_behind(run):
 
 
 def test_each_blenders_own_packer_accepts_it(run):
-    found = run("packer")
+    found = run("packer", "extras.py")
     assert [status for status, _ in found["said"]] == [0, 0], found["said"]
     assert found["built"] == ["maquette-0.1.0.zip"]
 
@@ -126,6 +126,30 @@ def test_expressions_set_the_sliders_and_can_be_keyed(run, file):
     found = run("expressions", avatar=str(file))
     assert found["winking"] == pytest.approx({"eyeBlinkLeft": 0.5, "mouthSmileLeft": 0.25, "cheekSquintLeft": 0.3})
     assert found["neutral"] == 0 and found["keyed"] == pytest.approx(found["winking"])
+
+
+def test_an_expression_is_saved_used_and_deleted(run, file):
+    found = run("saved_expressions", "extras.py", avatar=str(file))
+    assert "move some first" in found["sentences"][0] and "choose another name" in found["sentences"][1]
+    assert found["used"] == pytest.approx({"mouthSmileLeft": 0.2})
+    assert {"Neutral", "Half smile", "Save Expression…"} <= set(found["drawn"])
+    assert json.loads(found["file"]) == {} and "no expression 'Half smile'" in found["sentences"][2]
+
+
+def test_rigify_makes_controls_that_move_the_avatar(run, file):
+    found = run("metarig", "extras.py", avatar=str(file))
+    assert found["types"]["Neck"] == "spines.super_head" and found["types"]["Head"] == ""
+    assert {found["types"][name] for name in ("Jaw", "LeftEye", "RightEye")} == {"basic.super_copy"}
+    assert found["aligned"] < 1e-6
+    assert {f"DEF-{name}" for name in found["types"]} == set(found["deform"])
+    assert found["generated"] < 1e-5, "making the rig moves nothing"
+    assert all(0.01 < distance < 0.2 for distance in found["found"].values()), found["found"]
+    assert found["again"] < 1e-5 and set(found["constraints"].values()) == {1}, "it can be made anew"
+
+
+def test_without_rigify_one_sentence_says_so(run, file):
+    found = run("no_rigify", "extras.py", avatar=str(file))
+    assert "enable the add-on Rigify" in found["sentence"] and found["armatures"] == 1
 
 
 def test_a_damaged_file_is_told_and_leaves_nothing(run, file):
