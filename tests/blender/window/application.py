@@ -132,11 +132,13 @@ class Application:
         self._display.click(*self.find(name, area, region))
         time.sleep(0.3)
 
-    def fill(self, name: str, text: str, area: str, region: str) -> None:
+    def fill(self, field: tuple[float, float], text: str) -> None:
         """Type into a text field and confirm."""
-        self.click(name, area, region)
+        self._display.click(*field)
+        time.sleep(0.3)
         self._display.key("ctrl+a")
         self._display.type(text)
+        time.sleep(0.5)  # a slow Blender is still reading letters
         self._display.key("Return")
         time.sleep(0.5)
 

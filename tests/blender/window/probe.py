@@ -110,6 +110,7 @@ def choose(**values):
     """Set the panel's menus."""
     for name, value in values.items():
         setattr(bpy.context.scene.maquette, name, value)
+    bpy.ops.ed.undo_push(message="Settings")  # as a choice in the panel is
 
 
 def areas():

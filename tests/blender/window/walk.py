@@ -79,8 +79,11 @@ class Walk:
         blender = self._blender
         blender.click("maquette.add_portraits(")
         blender.wait(lambda: self._has_area("FILE_BROWSER"), 15, "the file browser")
-        blender.fill("directory", f"{portrait.parent}/", "FILE_BROWSER", "UI")
-        blender.fill("filename", portrait.name, "FILE_BROWSER", "EXECUTE")
+        blender.fill(blender.find("directory", "FILE_BROWSER", "UI"), f"{portrait.parent}/")
+        x, y, width, height = blender.region("FILE_BROWSER", "WINDOW")
+        self._display.click(x + width / 2, y + 0.9 * height)  # Blender 5.2 confirms a folder by leaving its field
+        x, y, width, height = blender.region("FILE_BROWSER", "EXECUTE")
+        blender.fill((x + 0.3 * width, y + height / 2), portrait.name)  # Blender 5.2 does not tell what is there
         self.photograph("file_browser")
         if self._has_area("FILE_BROWSER"):  # Return in the name's field may have confirmed it already
             blender.click("file.execute", "FILE_BROWSER", "EXECUTE")
