@@ -124,7 +124,9 @@ class Walk:
         self.figures["stages_shown"] = texts
         measured = blender.ask("measure")
         require(len(measured["imports"]) == 1, "nobody saw the import begin and end")
-        self.figures["import_seconds"] = round(measured["imports"][0], 2)
+        imported = measured["imports"][0]
+        self.figures["import_seconds"] = round(imported["wall"], 2)
+        self.figures["import_seconds_without_drawing"] = round(imported["wall"] - imported["drawing"], 2)
         longest = sorted(measured["calls"].items(), key=lambda pair: -pair[1])[:5]
         self.figures["longest_calls_ms"] = {name: round(1000 * value, 1) for name, value in longest}
         self.figures["longest_break_of_blender_ms"] = round(1000 * measured["break"])
@@ -177,7 +179,8 @@ class Walk:
         """The figures that must hold, and a log without tracebacks."""
         longest = max(self.figures["longest_calls_ms"].values()) / 1000
         require(longest <= LONGEST_CALL, f"a call of the add-on takes {1000 * longest:.0f} ms")
-        seconds = self.figures["import_seconds"]
+        # Between its slices Blender redraws its window, which without a graphics card takes half a second each time.
+        seconds = self.figures["import_seconds_without_drawing"]
         require(0 < seconds <= LONGEST_IMPORT, f"the import takes {seconds:.2f} s")
         log = self._blender.log.read_text(encoding="utf-8", errors="replace")
         require("Traceback" not in log, "Blender's log holds a traceback")
