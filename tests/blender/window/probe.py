@@ -148,6 +148,23 @@ def open_sidebar(tab):
     return region.active_panel_category == tab
 
 
+def swap_area(old, new):
+    """Turn the tallest editor of one kind into another."""
+    found = [area for area in bpy.context.window_manager.windows[0].screen.areas if area.type == old]
+    max(found, key=lambda area: area.height).type = new
+
+
+def browse(folder):
+    """Show a folder in the file browser, one line per file."""
+    _, area, _ = _place("FILE_BROWSER", "WINDOW")
+    params = area.spaces.active.params
+    if params is None:  # not drawn yet: ask again
+        return False
+    params.directory = folder.encode()
+    params.display_type, params.use_filter = "LIST_VERTICAL", False
+    return True
+
+
 def under_mouse(area, region):
     """What the button under the pointer does, as Python: the one thing that Blender tells about its buttons."""
     window, area, region = _place(area, region)
@@ -228,8 +245,8 @@ def end():
 ANSWERS = {
     function.__name__: function
     for function in (
-        about, install, measure, prefer, choose, areas, open_sidebar, under_mouse, session, scene,
-        end
+        about, install, measure, prefer, choose, areas, open_sidebar, swap_area, browse, under_mouse,
+        session, scene, end
     )
 }  # fmt: skip
 

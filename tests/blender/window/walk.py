@@ -18,6 +18,7 @@ LONGEST_CALL = 0.050  # seconds: timer, draw, handlers, operators of the add-on 
 LONGEST_IMPORT = 1.0  # seconds from the finished avatar to the one in the scene
 INSTALLATION = 1800.0  # seconds; 0.5 GB are downloaded
 SLIDER = "mouthSmileLeft"
+_FIRST_LINE = 36  # pixels from the top of a file browser to its first file
 
 
 def require(condition: object, what: str) -> None:
@@ -74,6 +75,25 @@ class Walk:
 
         blender.wait(over, INSTALLATION, "the installation")
         self.figures["installation_seconds"] = round(time.monotonic() - started)
+
+    def drop_portrait(self, portrait: Path) -> None:
+        """Drag the one file of a folder from Blender's file browser into the viewport, then take it away again."""
+        blender = self._blender
+        blender.ask("swap_area", old="PROPERTIES", new="FILE_BROWSER")
+        blender.wait(lambda: blender.ask("browse", folder=str(portrait.parent)), 10, "the file browser")
+        time.sleep(2)
+        left, top, width, height = blender.region("FILE_BROWSER", "WINDOW")
+        self._display.click(left + width / 2, top + 0.8 * height)
+        time.sleep(0.5)
+        x, y, wide, high = blender.region("VIEW_3D", "WINDOW")
+        self._display.drag((left + 40, top + _FIRST_LINE), (x + wide / 3, y + 0.6 * high))
+        self.photograph("dropped")
+        self._display.key("Return")  # Blender asks: an empty with this image, or our portrait
+        blender.wait(lambda: blender.ask("scene")["portraits"] == [str(portrait)], 5, "the dropped portrait")
+        blender.ask("swap_area", old="FILE_BROWSER", new="PROPERTIES")
+        time.sleep(1.5)
+        blender.click("maquette.remove_portrait")
+        blender.wait(lambda: blender.ask("scene")["portraits"] == [], 5, "no portrait any more")
 
     def choose_portrait(self, portrait: Path, quality: str) -> None:
         blender = self._blender
