@@ -70,7 +70,7 @@ HINTS = {
     ErrorCode.OUT_OF_MEMORY: "Close other programs, or choose draft quality.",
     ErrorCode.INTERNAL: "Copy the diagnostics and report what happened.",
     ErrorCode.INTERRUPTED: "Generate it again: Settings, in the history, brings back what it was made with.",
-    ErrorCode.UNAUTHORIZED: "The token does not fit this backend: restart it, or enter its token in the preferences.",
+    ErrorCode.UNAUTHORIZED: "Enter the token that the backend was started with in the preferences.",
     ErrorCode.NOT_FOUND: "It may have been deleted: refresh the list.",
     ErrorCode.BUSY: "Cancel the job first, then delete it.",
     ErrorCode.TOO_LARGE: "Choose a smaller file.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import bpy
 import numpy as np
 
-from . import viewing
+from . import stillness, viewing
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -79,7 +79,7 @@ def _armature(avatar: AvatarData, name: str, made: list[Any]) -> Any:
         layer = workshop.view_layers[0]
         layer.objects.active = armature
         override = {"scene": workshop, "view_layer": layer, "object": armature, "active_object": armature}
-        with bpy.context.temp_override(**override):
+        with stillness.hold(), bpy.context.temp_override(**override):
             bpy.ops.object.mode_set(mode="EDIT")
             bones = []
             lift = np.array([0, 0, avatar.base_height])

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import installation
+from . import installation, stillness
 from . import platform_support as system
 from .backend_state import Mode, State, ended_at_start, not_ready, sentence
 from .client import BackendError, Client
@@ -190,6 +190,12 @@ class Backend:
         with self._lock:
             return self._client is client
 
+    def lose(self, client: Client, problem: BackendError) -> None:
+        """Forget a backend elsewhere that does not answer any more."""
+        with self._lock:
+            if self._client is client and self._process is None:
+                self._client, self._state, self.problem = None, State.STOPPED, problem
+
     def stop(self) -> None:
         """End the backend that we started, or forget the one that we did not; may take some seconds."""
         self._cancel_install.set()
@@ -239,7 +245,8 @@ class Backend:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
-                line = lines.get(timeout=0.2)
+                with stillness.resting():
+                    line = lines.get(timeout=0.2)
                 if not line:
                     break
                 with contextlib.suppress(ValueError, TypeError, KeyError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from . import avatar_import, viewing
+from . import avatar_import, stillness, viewing
 from .backend_process import Mode, Settings, State
 from .client import BackendError
 from .session import Session
@@ -135,6 +135,8 @@ def _import_some(deadline: float) -> None:
             _set_aside(_building)
             return
         assert _building.avatar is not None
+        if not stillness.ask():
+            return
         _build = avatar_import.build(_building.avatar, _building.title, _building.request)
     try:
         while time.perf_counter() < deadline:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import archive
+from . import archive, stillness
 from .api import STAGES, AvatarRequest, Estimate, JobState, JobStatus, RigRequest
 from .avatar_data import AvatarFileError, read_avatar
 from .backend_process import Backend, Settings, State
@@ -127,12 +127,12 @@ class Session:
         thread.start()
         return job
 
+    @stillness.working()
     def _run(self, job: Job, before: Job | None, submit: Submit | None) -> None:
         """The life of a job, in its thread."""
         try:
             client = self._make(job, before, submit) if submit else None
             job.text = "Fetching the avatar"
-            self.changed()
             assert job.status is not None
             avatar = read_avatar(archive.avatar_folder(self.backend.settings, client, job.status) / "avatar.npz")
             job.text, job.avatar = "Importing", avatar
@@ -155,10 +155,10 @@ class Session:
         """Let the backend do the job; returns who did it. Raises `BackendError`."""
         if self.backend.state is not State.READY:
             job.text = "Starting the backend"
-            self.changed()
         client = self.backend.client()
         if before is not None:  # first pressed, first served
-            before.submitted.wait()
+            with stillness.resting():
+                before.submitted.wait()
         job.stop_if_cancelled()
         job.status = submit(client, job)
         job.submitted.set()
@@ -172,6 +172,7 @@ class Session:
         tries = 0
         while job.status is not None and not job.status.state.final:
             self._describe(job)
+            stillness.pause()
             try:
                 job.status = client.job(job.status.id, job.status.revision, LONGEST_WAIT)
                 tries = 0
@@ -180,8 +181,9 @@ class Session:
                 self.backend.poll()
                 ended = self.backend.settings.local and not self.backend.is_served_by(client)
                 if ended or tries >= _TRIES or error.code not in ("timeout", "unreachable"):
+                    self.backend.lose(client, error)
                     raise self._ended() if ended else error from None
-                time.sleep(0.5 * tries)
+                stillness.pause(0.5 * tries)
                 continue
             if job.status.preview and job.preview is None:
                 job.preview = archive.picture(self.backend.settings, client, job.status, job.status.preview)
@@ -200,9 +202,8 @@ class Session:
         self.changed()
 
     def _ended(self) -> BackendError:
-        return BackendError(
-            "interrupted", "The backend ended during the job.", "Press Generate Avatar: it starts anew."
-        )
+        hint = "Press Generate Avatar: it starts anew."
+        return BackendError("interrupted", "The backend ended during the job.", hint)
 
     # History, estimate, installation
 
@@ -219,6 +220,7 @@ class Session:
             self.history = client.jobs()
         self.changed()
         for status in self.history[:12]:
+            stillness.pause()
             if status.state is not JobState.DONE or status.id in self.thumbnails or "preview.png" not in status.files:
                 continue
             if (path := archive.picture(settings, client, status, "preview.png")) is not None:
@@ -302,6 +304,7 @@ class Session:
         self.backend.stop()
 
     def _background(self, work: Callable[[], object]) -> None:
+        @stillness.working()
         def run() -> None:
             try:
                 work()

@@ -243,9 +243,9 @@ class Disasters:
         return merged
 
     def _plain(self, text: str) -> str:
-        text = text.replace(str(self.folder), "…")
+        text = re.sub(r"jobs/[\w-]+", "jobs/…", text.replace(str(self.folder), "…"))
         text = re.sub(r"(127\.0\.0\.1:|[Pp]ort )\d{4,5}", r"\g<1>12345", text)
-        return re.sub(r"\d+ (s|min)( left)?$", r"12 s\2", text)
+        return re.sub(r"\d+ (s|min)( left)?\b", r"12 s\2", text)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, str, str]:
@@ -253,7 +253,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, str, str]:
     if "terminal" in row:
         return f"`{row['terminal']}` (terminal)", "", ""
     seen = row["seen"]
-    said = [*seen["job"], *seen["sentences"]] or [f"(nothing; history: {', '.join(seen['history'][:1])})"]
+    old = "".join(seen["history"][:1])
+    said = [*seen["job"], *seen["sentences"]] or [f"(nothing; history: {old})" if old else "(nothing)"]
     buttons = " ".join(f"[{each}]" for each in seen["buttons"])
     return "<br>".join(said), buttons, f"{seen['state']} [{seen['button']}]"
 

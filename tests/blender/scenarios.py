@@ -7,12 +7,16 @@ file serves all versions. The last line on stdout is a JSON object for the test 
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
+import threading
 import time
+import zipfile
 from pathlib import Path
 
-os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="maquette-blender-")  # never the user's own files
+if "bpy" not in sys.modules:  # else a Blender program runs this, which was started with a folder of its own
+    os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="maquette-blender-")  # never the user's own files
 
 import bpy
 
@@ -58,6 +62,7 @@ def traces():
         "scene": hasattr(bpy.types.Scene, "maquette"),
         "handlers": [name for name in HANDLERS for each in getattr(bpy.app.handlers, name) if is_ours(each)],
         "timer": bpy.app.timers.is_registered(part("running").tick),
+        "threads": [thread.name for thread in threading.enumerate() if thread.name.startswith("maquette")],
         "menu": sum(map(is_ours, bpy.types.TOPBAR_MT_file_import._dyn_ui_initialize())),
     }
 
@@ -91,7 +96,26 @@ def register_twice(given):
     install(given)  # over itself
     while_on = traces()
     bpy.ops.preferences.addon_disable(module=MODULE)
-    return {"on": while_on, "off": traces()}
+    off, folder = traces(), Path(sys.modules[MODULE].__file__).parent
+    repositories = bpy.context.preferences.extensions.repos
+    index = [repository.module for repository in repositories].index("user_default")
+    was_there = folder.is_dir()
+    bpy.ops.extensions.package_uninstall(repo_index=index, pkg_id="maquette")
+    return {"on": while_on, "off": off, "folder": [was_there, folder.exists()]}
+
+
+def packer(given):
+    """What this Blender's own packer says of the zip, and of the same unpacked."""
+    scripts = Path(bpy.utils.system_resource("SCRIPTS"))
+    program, said = scripts / "addons_core/bl_pkg/cli/blender_ext.py", []
+    tags = next(scripts.glob("**/extensions/tags.py"))
+    folder = Path(given["data"], "unpacked")
+    zipfile.ZipFile(given["zip"]).extractall(folder)
+    for more in (["validate", given["zip"]], ["build", "--source-dir", str(folder), "--output-dir", given["data"]]):
+        command = [sys.executable, "-I", str(program), more[0], f"--valid-tags={tags}", *more[1:]]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        said.append((done.returncode, done.stdout + done.stderr))
+    return {"said": said, "built": [path.name for path in Path(given["data"]).glob("*.zip")]}
 
 
 def import_avatar(given):

@@ -79,14 +79,14 @@ def look(panels):
     generate = read(panels.MAQUETTE_PT_generate)
     big = next(i for i, (kind, text) in enumerate(generate) if "button" in kind and text == "Generate Avatar")
     below = generate[big + 1 :]
-    can_press = generate[big][0] == "button"
+    off = ("Choose a portrait first", words(backend, "text")[0])  # why the big button is grey
     history = words(read(panels.MAQUETTE_PT_history), "text")
     return {
         "state": words(backend, "text")[0],
         "button": words(backend, "button")[0],
         "problem": words(backend, "text")[1:],
         "job": words(below, "progress"),
-        "sentences": words(below, "text")[not can_press :],  # without the reason why the big button is off
+        "sentences": [text for text in words(below, "text") if text.rstrip(".") not in off],
         "buttons": words(below, "button"),
         "history": [DATE.sub("", text) for text in history if DATE.sub("", text)],
     }

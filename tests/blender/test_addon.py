@@ -1,7 +1,7 @@
 """The built extension inside real Blender, one process per scenario (`scenarios.py`).
 
-The `bpy` of this environment is used, and every other Python with a `bpy` that ``MAQUETTE_BLENDER_PYTHONS`` names
-(separated like a PATH).
+The `bpy` of this environment is used, and every other Python with a `bpy`, or Blender program, that
+``MAQUETTE_BLENDER_PYTHONS`` names (separated like a PATH).
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ def run(request, built_zip, tmp_path_factory):
     if request.param == sys.executable and importlib.util.find_spec("bpy") is None:
         pytest.skip("bpy is not installed")
     folder = tmp_path_factory.mktemp("blender")
+    command = [request.param, HERE / "scenarios.py"]
+    if Path(request.param).name.startswith("blender"):
+        options = ["--background", "--factory-startup", "--python-exit-code", "1", "--python"]
+        command = [command[0], *options, command[1], "--"]
 
     def scenario(name: str, **given: str) -> dict:
         data = folder / name
         data.mkdir()
         settings = {"zip": str(built_zip), "data": str(data)} | given
         done = subprocess.run(
-            [request.param, HERE / "scenarios.py", name],
+            [*command, name],
             input=json.dumps(settings),
+            env=os.environ | {"BLENDER_USER_RESOURCES": str(data / "blender")},
             capture_output=True,
             text=True,
             timeout=300,
@@ -45,7 +50,7 @@ def run(request, built_zip, tmp_path_factory):
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         assert "Traceback" not in done.stdout + done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
 
     return scenario
 
@@ -61,7 +66,14 @@ def test_switching_on_and_off_leaves_nothing_behind(run):
     found = run("register_twice")
     assert found["on"]["scene"] and found["on"]["timer"] and found["on"]["types"]
     assert len(found["on"]["handlers"]) == 4 and found["on"]["menu"] == 1
-    assert found["off"] == {"types": [], "scene": False, "handlers": [], "timer": False, "menu": 0}
+    assert found["off"] == {"types": [], "scene": False, "handlers": [], "timer": False, "menu": 0, "threads": []}
+    assert found["folder"] == [True, False]
+
+
+def test_each_blenders_own_packer_accepts_it(run):
+    found = run("packer")
+    assert [status for status, _ in found["said"]] == [0, 0], found["said"]
+    assert found["built"] == ["maquette-0.1.0.zip"]
 
 
 def test_an_avatar_is_imported_exactly(run, file, toy_avatar):

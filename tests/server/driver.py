@@ -14,7 +14,7 @@ from typing import Any
 
 from backend.api import JobState, JobStatus
 
-TOKEN = "a token of 24 characters"
+TOKEN = "a-token-of-24-characters"
 REAL = [sys.executable, "-m", "backend", "serve", "--with-parent", "--data"]
 STAND_IN = [sys.executable, str(Path(__file__).with_name("stand_in_server.py"))]
 
