@@ -118,7 +118,7 @@ class Application:
         left, top, width, height = self.region(area, region)
         step = round(_STEP * self.ask("areas")["scale"])
         seen: dict[str, None] = {}
-        for fraction in (0.4, 0.7, 0.2, 0.95):
+        for fraction in (0.4, 0.7, 0.2, 0.8, 0.95):
             x = left + fraction * width
             for y in range(round(top) + step, round(top + height), step):
                 self._display.move(x, y)

@@ -162,6 +162,7 @@ def browse(folder):
         return False
     params.directory = folder.encode()
     params.display_type, params.use_filter = "LIST_VERTICAL", False
+    area.spaces.active.show_region_toolbar = False  # hardly more than the list fits in
     return True
 
 

@@ -83,13 +83,17 @@ class Walk:
         blender.wait(lambda: blender.ask("browse", folder=str(portrait.parent)), 10, "the file browser")
         time.sleep(2)
         left, top, width, height = blender.region("FILE_BROWSER", "WINDOW")
-        self._display.click(left + width / 2, top + 0.8 * height)
-        time.sleep(0.5)
         x, y, wide, high = blender.region("VIEW_3D", "WINDOW")
-        self._display.drag((left + 40, top + _FIRST_LINE), (x + wide / 3, y + 0.6 * high))
-        self.photograph("dropped")
-        self._display.key("Return")  # Blender asks: an empty with this image, or our portrait
-        blender.wait(lambda: blender.ask("scene")["portraits"] == [str(portrait)], 5, "the dropped portrait")
+        for _ in range(3):  # a file browser that still reads its folder takes the drag for a click
+            self._display.click(left + width / 2, top + 0.8 * height)
+            time.sleep(0.5)
+            self._display.drag((left + 40, top + _FIRST_LINE), (x + wide / 3, y + 0.6 * high))
+            self.photograph("dropped")
+            self._display.key("Return")  # Blender asks: an empty with this image, or our portrait
+            time.sleep(1)
+            if blender.ask("scene")["portraits"]:
+                break
+        require(blender.ask("scene")["portraits"] == [str(portrait)], "the dropped picture becomes no portrait")
         blender.ask("swap_area", old="FILE_BROWSER", new="PROPERTIES")
         time.sleep(1.5)
         blender.click("maquette.remove_portrait")
