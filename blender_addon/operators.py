@@ -163,7 +163,7 @@ class MAQUETTE_OT_add_portraits(bpy.types.Operator, ImportHelper):
     """Choose pictures of one person; the sharpest frontal one makes the avatar"""
 
     bl_idname = "maquette.add_portraits"
-    bl_label = "Add Pictures"
+    bl_label = "Use as Portrait"
     bl_options = {"REGISTER", "UNDO"}
 
     filter_glob: bpy.props.StringProperty(default=PICTURES, options={"HIDDEN"})
@@ -184,6 +184,7 @@ class MAQUETTE_OT_add_portraits(bpy.types.Operator, ImportHelper):
                 self.report({"WARNING"}, f"At most {MOST_PORTRAITS} pictures are used")
                 break
             portraits.add().path = path
+        running.session().changed()  # after a drop Blender does not draw the panel by itself
         return {"FINISHED"}
 
 

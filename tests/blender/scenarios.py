@@ -155,6 +155,18 @@ def import_avatar(given):
     }
 
 
+def places(given):
+    """Where avatars stand: in the scene that Blender begins with, and in one with nothing but a moved 3D cursor."""
+    install(given)
+    bpy.ops.maquette.import_avatar(filepath=given["avatar"])
+    beside = list(bpy.data.objects[avatars()[0]].location)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.context.scene.cursor.location = (1, 2, 0.5)
+    for _ in range(2):
+        bpy.ops.maquette.import_avatar(filepath=given["avatar"])
+    return {"beside": beside, "at_cursor": sorted(list(bpy.data.objects[name].location) for name in avatars())}
+
+
 def leave_the_user_alone(given):
     """An avatar that arrives while the user edits something else."""
     install(given)

@@ -105,6 +105,12 @@ def test_an_avatar_is_imported_exactly(run, file, toy_avatar):
     assert found["active"].endswith(avatar.parts[0].name) and found["scenes"] == 1
 
 
+def test_an_avatar_stands_at_the_3d_cursor_or_beside_what_is_there(run, file):
+    found = run("places", avatar=str(file))
+    assert found["beside"] == pytest.approx([1.8, 0, 0])  # Blender's cube reaches to x = 1
+    assert found["at_cursor"] == [pytest.approx([1, 2, 0.5]), pytest.approx([1.6, 2, 0.5])]
+
+
 def test_an_avatar_arrives_while_the_user_edits_something_else(run, file):
     found = run("leave_the_user_alone", avatar=str(file))
     assert found["mode"] == "EDIT_MESH" and found["active"] == "Cube"

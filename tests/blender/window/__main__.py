@@ -52,6 +52,7 @@ def astronaut(folder: Path) -> Path:
     """NASA's portrait of Eileen Collins, in the public domain; comes with scikit-image."""
     import skimage
 
+    folder.mkdir(exist_ok=True)
     return Path(shutil.copy(Path(skimage.__file__).parent / "data/astronaut.png", folder / "astronaut.png"))
 
 
@@ -76,6 +77,7 @@ def run(given: argparse.Namespace, work: Path) -> dict[str, object]:
                 walk.install_backend(work / "data")
             else:
                 walk.use_environment(given.python or own_environment(work / "environment"), work / "data")
+            walk.drop_portrait(astronaut(work / "one picture"))
             walk.choose_portrait(portrait, given.quality)
             walk.generate(given.timeout)
             walk.move_a_slider()

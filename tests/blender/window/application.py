@@ -118,7 +118,7 @@ class Application:
         left, top, width, height = self.region(area, region)
         step = round(_STEP * self.ask("areas")["scale"])
         seen: dict[str, None] = {}
-        for fraction in (0.4, 0.7, 0.2, 0.95):
+        for fraction in (0.4, 0.7, 0.2, 0.8, 0.95):
             x = left + fraction * width
             for y in range(round(top) + step, round(top + height), step):
                 self._display.move(x, y)
@@ -132,11 +132,13 @@ class Application:
         self._display.click(*self.find(name, area, region))
         time.sleep(0.3)
 
-    def fill(self, name: str, text: str, area: str, region: str) -> None:
+    def fill(self, field: tuple[float, float], text: str) -> None:
         """Type into a text field and confirm."""
-        self.click(name, area, region)
+        self._display.click(*field)
+        time.sleep(0.3)
         self._display.key("ctrl+a")
         self._display.type(text)
+        time.sleep(0.5)  # a slow Blender is still reading letters
         self._display.key("Return")
         time.sleep(0.5)
 

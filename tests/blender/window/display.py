@@ -58,10 +58,12 @@ class Display:
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 15) -> None:
         """Press at `start`, move on in small steps as a hand does, release at `end`."""
+        self.move(start[0] - 3, start[1])
+        time.sleep(0.3)
         self.move(*start)
-        time.sleep(0.2)
+        time.sleep(0.3)
         self._do("mousedown", 1)
-        for step in range(1, steps + 1):
+        for step in (0.1, 0.2, 0.3, *range(1, steps + 1)):  # slowly at first, until Blender takes it for a drag
             time.sleep(0.05)
             self.move(*(a + (b - a) * step / steps for a, b in zip(start, end, strict=True)))
         time.sleep(0.2)

@@ -23,8 +23,12 @@ TICK = 0.02  # seconds between two looks at the queue
 HANDLERS = ("undo_pre", "redo_pre", "load_pre", "load_post")
 
 durations = {}  # what was called: the seconds of its longest call since the last `measure`
-imports = {}  # number of a job: when its avatar was there to be imported, and when it stood in the scene
-breaks = [0.0, 0.0]  # when Blender last answered its timers, and the longest time that it did not
+totals = {
+    "timer": 0.0,
+    "drawing": 0.0,
+}  # seconds: of the add-on's timer, of Blender itself between two rounds of timers
+imports = {}  # number of a job: its times when its avatar could be imported, and when it stood in the scene
+breaks = [0.0, 0.0, 0.0]  # when Blender last ran its timers, the longest time that it did not, the timer's total then
 
 
 def part(name):
@@ -53,7 +57,10 @@ def _timed(name, function, count):
         try:
             return function(*arguments)
         finally:
-            durations[name] = max(durations.get(name, 0.0), time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            durations[name] = max(durations.get(name, 0.0), seconds)
+            if name in totals:
+                totals[name] += seconds
 
     calls = (call, call, lambda a, b: call(a, b), lambda a, b, c: call(a, b, c))
     return functools.wraps(function)(calls[count])
@@ -70,7 +77,7 @@ def _time_all():
         for name in ("poll", "poll_drop"):
             if name in vars(each):
                 setattr(each, name, classmethod(_timed(f"{each.__name__}.{name}", vars(each)[name].__func__, 2)))
-    running.tick = _timed("timer", running.tick, 0)
+    setattr(running, "tick", _timed("timer", running.tick, 0))  # noqa: B010
     addon.register()
     for name in HANDLERS:
         handlers = getattr(bpy.app.handlers, name)
@@ -82,7 +89,9 @@ def _time_all():
 def measure():
     """The longest call of each kind since the last time, seconds, and the longest time without Blender's main loop."""
     found = {"calls": dict(durations), "break": breaks[1]}
-    found["imports"] = [end - start for start, end in imports.values() if end]
+    found["imports"] = [
+        {name: end[name] - start[name] for name in start} for start, end in imports.values() if end is not None
+    ]
     durations.clear()
     breaks[1] = 0.0
     return found
@@ -92,11 +101,12 @@ def _watch_imports(now):
     """In the same round of timers as the add-on's, so before the first drawing of the avatar, which is Blender's."""
     if f"{MODULE}.running" not in sys.modules or part("running")._session is None:
         return
+    times = totals | {"wall": now}
     for job in part("running")._session.jobs:
         if job.finished and job.avatar is not None:
-            imports.setdefault(job.number, (now, 0.0))
-        elif job.imported and job.number in imports and not imports[job.number][1]:
-            imports[job.number] = (imports[job.number][0], now)
+            imports.setdefault(job.number, (times, None))
+        elif job.imported and job.number in imports and imports[job.number][1] is None:
+            imports[job.number] = (imports[job.number][0], times)
 
 
 def prefer(**values):
@@ -110,6 +120,7 @@ def choose(**values):
     """Set the panel's menus."""
     for name, value in values.items():
         setattr(bpy.context.scene.maquette, name, value)
+    bpy.ops.ed.undo_push(message="Settings")  # as a choice in the panel is
 
 
 def areas():
@@ -135,6 +146,24 @@ def open_sidebar(tab):
     with contextlib.suppress(TypeError, AttributeError):  # never drawn, it has no tabs yet: ask again
         region.active_panel_category = tab
     return region.active_panel_category == tab
+
+
+def swap_area(old, new):
+    """Turn the tallest editor of one kind into another."""
+    found = [area for area in bpy.context.window_manager.windows[0].screen.areas if area.type == old]
+    max(found, key=lambda area: area.height).type = new
+
+
+def browse(folder):
+    """Show a folder in the file browser, one line per file."""
+    _, area, _ = _place("FILE_BROWSER", "WINDOW")
+    params = area.spaces.active.params
+    if params is None:  # not drawn yet: ask again
+        return False
+    params.directory = folder.encode()
+    params.display_type, params.use_filter = "LIST_VERTICAL", False
+    area.spaces.active.show_region_toolbar = False  # hardly more than the list fits in
+    return True
 
 
 def under_mouse(area, region):
@@ -204,9 +233,9 @@ def _seen_height(head):
     points = [location_3d_to_region_2d(region, view, corner) for corner in corners]
     if any(point is None for point in points):
         return 0.0
-    middle = sum(points, Vector((0, 0))) / len(points)
-    inside = 0 <= middle.x <= region.width and 0 <= middle.y <= region.height
-    heights = [point.y for point in points]
+    across, heights = [point.x for point in points], [point.y for point in points]
+    middle = (sum(across) / len(across), sum(heights) / len(heights))
+    inside = 0 <= middle[0] <= region.width and 0 <= middle[1] <= region.height
     return (max(heights) - min(heights)) / region.height if inside else 0.0
 
 
@@ -217,8 +246,8 @@ def end():
 ANSWERS = {
     function.__name__: function
     for function in (
-        about, install, measure, prefer, choose, areas, open_sidebar, under_mouse, session, scene,
-        end
+        about, install, measure, prefer, choose, areas, open_sidebar, swap_area, browse, under_mouse,
+        session, scene, end
     )
 }  # fmt: skip
 
@@ -234,9 +263,11 @@ def _serve():
 
     def answer():
         now = time.perf_counter()
-        _watch_imports(now)
         if breaks[0]:
-            breaks[1] = max(breaks[1], now - breaks[0] - TICK)
+            lost = now - breaks[0] - TICK
+            breaks[1] = max(breaks[1], lost)
+            totals["drawing"] += max(lost - (totals["timer"] - breaks[2]), 0.0)
+        _watch_imports(now)
         with contextlib.suppress(queue.Empty):
             question = questions.get_nowait()
             try:
@@ -245,7 +276,7 @@ def _serve():
                 reply = {"error": "".join(traceback.format_exception_only(problem)).strip()}
             stream.write(json.dumps(reply) + "\n")
             stream.flush()
-        breaks[0] = time.perf_counter()
+        breaks[0], breaks[2] = time.perf_counter(), totals["timer"]
         return TICK
 
     threading.Thread(target=read, daemon=True).start()
