@@ -19,14 +19,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backend.export.arrays import write_npz
 from tests.addon.stub_backend import StubBackend
 from tests.conftest import ROOT, load_script, make_environment
-from tests.server.driver import STAND_IN, TOKEN, Server
+from tests.server.driver import STAND_IN, TOKEN, Server, gone
 from tests.server.limits import little_memory, small_disk
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 DOCUMENT = ROOT / "docs/when_things_go_wrong.md"
 INSIDE = Path(__file__).with_name("disasters_inside.py")
+START = Path(__file__).with_name("disasters_start.py")
 LONGEST_CALL = 0.05  # seconds
 MARK = "MAQUETTE_TEST_RUN"  # an environment variable that all processes of a run inherit
 _STAND_IN = f"""
@@ -44,6 +44,7 @@ from backend.server import serve
 serve.worker_command = lambda: [sys.executable, {str(ROOT / "tests/server/stand_in.py")!r}]
 sys.exit(cli.main(sys.argv[sys.argv.index("serve"):]))
 """
+_OF_START = ("half_installed", "silent", "addresses", "start")
 _HELLO = {"version": "9.9", "pid": 1, "device": "cpu", "cores": 2, "memory_mb": 4000, "engines": []}
 
 
@@ -84,7 +85,7 @@ class Disasters:
             "mark": mark,
         } | given
         process = subprocess.Popen(
-            [self.blender, str(INSIDE), scenario],
+            [self.blender, str(START if scenario in _OF_START else INSIDE), scenario],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -104,7 +105,7 @@ class Disasters:
         process.wait()
         self._check(process.returncode == 0, f"{name}: Blender ended with {process.returncode}\n{log[-3000:]}")
         self._look_at_the_log(name, log)
-        self._check(gone(mark, 10), f"{name}: processes are left")
+        self._check(gone(MARK, mark, 10), f"{name}: processes are left")
         with contextlib.suppress(ValueError, IndexError, KeyError):
             found = json.loads(log.splitlines()[-1])
             self._check(found["slowest"] < LONGEST_CALL, f"{name}: a call of the timer took {found['slowest']:.3f} s")
@@ -143,7 +144,7 @@ class Disasters:
             process.kill()
             process.wait()
             self._look_at_the_log("until_killed", "".join(lines))
-            self._check(gone(mark, 10), f"Blender is killed: {stage}: processes are left")
+            self._check(gone(MARK, mark, 10), f"Blender is killed: {stage}: processes are left")
             what = f"Blender is killed: {stage}, and opened again"
             self.scenario("after_a_kill", data=str(data), what=what, finished=json.loads(lines[-1])["finished"])
         self.scenario("quit_in_a_job")
@@ -257,26 +258,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, str, str]:
     said = [*seen["job"], *seen["sentences"]] or [f"(nothing; history: {old})" if old else "(nothing)"]
     buttons = " ".join(f"[{each}]" for each in seen["buttons"])
     return "<br>".join(said), buttons, f"{seen['state']} [{seen['button']}]"
-
-
-def gone(mark: str, seconds: float) -> bool:
-    """Whether no process of a run is left, after `seconds` at most."""
-    end = time.monotonic() + seconds
-    while left(mark):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def left(mark: str) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            state = (path.parent / "stat").read_text().rpartition(")")[2].split()[0]
-            if f"{MARK}={mark}".encode() in path.read_bytes() and state != "Z":
-                found.append(int(path.parent.name))
-    return found
 
 
 def _save_portrait(path: Path) -> None:
