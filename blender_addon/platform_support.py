@@ -68,11 +68,11 @@ os._exit(child.wait() & 255)
 
 
 def guarded(command: list[str]) -> list[str]:
-    """A Python's command that, started by `start_process`, ends with us however we end.
+    """A command that, started by `start_process`, ends with us however we end.
 
     The backend sees to that itself; pip does not, and would go on for minutes. Windows has job objects.
     """
-    return command if WINDOWS else [command[0], "-I", "-c", _GUARD, *command]
+    return command if WINDOWS else [sys.executable, "-I", "-c", _GUARD, *command]
 
 
 def stop_process(process: subprocess.Popen[bytes], grace: float = 3.0) -> None:

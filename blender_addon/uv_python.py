@@ -8,6 +8,7 @@ data folder and go away with the installation; nothing is put on the PATH or int
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,18 +55,23 @@ def bring(root: Path, run: Run, progress: Progress) -> Path:
 
 
 def _fetch_uv(tools: Path, run: Run, progress: Progress) -> list[str]:
-    """The command that is uv, in an environment of its own: also Blender's Python, if it makes it, stays untouched."""
+    """The command that is uv: the user's own, or one in an environment that any Python can make, also Blender's."""
+    if (own := shutil.which("uv")) is not None:
+        return [own]
     python = system.environment_python(tools)
     uv = [str(python), "-I", "-m", "uv"]
-    with contextlib.suppress(InstallError, OSError):
-        if python.exists():
+    if python.exists():
+        with contextlib.suppress(InstallError):
             run([*uv, "--version"], "uv")
             return uv
     progress("Fetching uv", 0.02)
     try:
         run([sys.executable, "-I", "-m", "venv", "--clear", str(tools)], "The folder for uv")
-    except InstallError as problem:  # some Linux distributions leave ensurepip out
-        raise InstallError("Blender's own Python cannot make an environment for uv.", _BY_HAND) from problem
+    except InstallError as problem:
+        if "cancelled" in problem.message:
+            raise
+        hint = "Install uv, or Python 3.11 and choose it in the preferences; then press Install again."
+        raise InstallError("Blender's own Python lacks what fetches uv (ensurepip).", hint) from problem
     run([str(python), "-I", "-m", "pip", "install", "--only-binary", ":all:", "uv"], "uv")
     return uv
 

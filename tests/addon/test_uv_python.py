@@ -1,119 +1,147 @@
-"""Where no Python fits, uv finds or brings one: the real uv, which never downloads here, and one that is told what to do."""
+"""Where no Python fits, uv finds one or brings one. Nothing is downloaded: the real uv is told that it is offline."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import shutil
+import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from .test_installation import PYTHON, make_wheel, package, plan, wheelhouse  # noqa: F401  (fixtures)
+from tests.addon.test_installation import PYTHON, make_wheel, package  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.skipif(not PYTHON, reason="needs a Python 3.11")
 
 
-@pytest.fixture(scope="module")
-def modules(addon):
-    names = ("uv_python", "installation", "install_plan", "platform_support")
-    return {name: importlib.import_module(f"maquette.{name}") for name in names}
+@pytest.fixture
+def uv_python(addon, monkeypatch):
+    module = importlib.import_module("maquette.uv_python")
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    return module
+
+
+class Shell:
+    """Answers commands by the words in them: lines, or why it fails. Everything else says nothing."""
+
+    def __init__(self, error: type, **answers: list[str] | str) -> None:
+        self.error, self.answers, self.said = error, answers, []
+
+    def __call__(self, command: list[str], what: str) -> list[str]:
+        self.said.append(" ".join(command))
+        for word, answer in self.answers.items():
+            if f" {word.replace('_', ' ')}" in self.said[-1]:
+                if isinstance(answer, str):
+                    raise self.error(answer)
+                return answer
+        return []
+
+    def ran(self, words: str) -> bool:
+        return any(words in line for line in self.said)
 
 
 @pytest.fixture
-def plans(modules):
-    return modules["install_plan"]
+def bring(uv_python, tmp_path):
+    """Ask for a Python; returns what happened."""
+
+    def ask(**answers: list[str] | str) -> tuple[Path | None, Shell, str]:
+        shell = Shell(uv_python.InstallError, **answers)
+        try:
+            return uv_python.bring(tmp_path / "data", shell, lambda *_: None), shell, ""
+        except uv_python.InstallError as problem:
+            return None, shell, f"{problem.message} {problem.hint}"
+
+    return ask
 
 
-def uv_that(folder: Path, code: str) -> None:
-    """A wheel of a uv that runs `code`; `command` is what it was asked for."""
-    text = f"import sys\nfrom pathlib import Path\ncommand = ' '.join(sys.argv[1:])\n{code}\n"
-    make_wheel(folder, "uv", {"uv/__init__.py": "", "uv/__main__.py": text})
+def test_the_plan_says_that_a_python_is_fetched_before_it_is(addon, package, tmp_path, monkeypatch):  # noqa: F811
+    plans = importlib.import_module("maquette.install_plan")
+    monkeypatch.setattr(plans.system, "find_python", lambda *_: None)
+    made = plans.make_plan(tmp_path, package, device="cpu")
+    assert made.python is None and "fetches from GitHub" in made.sentence()
+    assert made.download_mb >= min(download for download, _ in plans.SIZES.values()) + plans.UV_MEGABYTES
 
 
-def install(modules, root, plan):  # noqa: F811
-    """With no Python of our own finding, and uv alone in the folder of wheels."""
-    import dataclasses
-
-    without = dataclasses.replace(plan, python=None, root=root)
-    worker = modules["installation"]._Worker(without, lambda *_: None, threading.Event(), root / "log")
-    root.mkdir(parents=True, exist_ok=True)
-    worker.make_environment(root / "environment")
-    return modules["platform_support"].environment_python(root / "environment")
+def test_what_uv_finds_on_this_computer_is_taken(bring):
+    found, shell, _ = bring(**{"--system": ["warning: of something", PYTHON]})
+    assert found == Path(PYTHON)
+    assert shell.ran("pip install --only-binary :all: uv") and not shell.ran("python install")
 
 
-def test_the_plan_says_that_a_python_is_fetched_before_it_is(modules, plans, package, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(modules["platform_support"], "find_python", lambda *_: None)
-    plan = plans.make_plan(tmp_path, package, device="cpu")
-    assert plan.python is None and "fetches from GitHub" in plan.sentence()
-    assert plan.download_mb == plans.SIZES["linux-cpu"][0] + plans.UV_MEGABYTES
+def test_otherwise_it_is_downloaded(bring):
+    found, shell, _ = bring(**{"find --system": "none", "find --managed-python": [PYTHON]})
+    assert found == Path(PYTHON) and shell.ran("uv python install 3.11")
 
 
-def test_a_python_that_uv_finds_makes_the_environment(modules, plan, wheelhouse, tmp_path):  # noqa: F811
-    uv_that(wheelhouse, f"print({PYTHON!r} if 'find --system' in command else 1 / 0)")
-    python = install(modules, tmp_path / "für alle", plan)
-    assert modules["platform_support"].python_version(python) == (3, 11)
-    uv_that(wheelhouse, "raise SystemExit('it was fetched again')")
-    (tmp_path / "für alle/environment").rename(tmp_path / "old")
-    install(modules, tmp_path / "für alle", plan)
-
-
-def test_otherwise_it_is_downloaded_into_the_data_folder(modules, plan, wheelhouse, tmp_path):  # noqa: F811
-    code = (
-        "import os\nplace = Path(os.environ['UV_PYTHON_INSTALL_DIR'])\n"
-        "if 'find --system' in command: raise SystemExit('none')\n"
-        "elif 'install' in command: place.mkdir(); (place / 'here').touch()\n"
-        f"else: print({PYTHON!r} if (place / 'here').exists() else 'no')"
-    )
-    uv_that(wheelhouse, code)
-    assert install(modules, tmp_path / "data", plan).exists()
-    assert (tmp_path / "data/python/here").exists()
-    modules["installation"].remove(tmp_path / "data")
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["log"]
+def test_uv_that_is_there_already_is_not_fetched(bring, uv_python, tmp_path, monkeypatch):
+    python = uv_python.system.environment_python(tmp_path / "data" / "tools")
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert not bring(find=[PYTHON])[1].ran("pip install")
+    assert bring(find=[PYTHON], **{"--version": "half installed"})[1].ran("pip install"), "what was cut off is repaired"
+    monkeypatch.setattr(uv_python.shutil, "which", lambda name: "/usr/bin/uv")
+    _, shell, _ = bring(find=[PYTHON])
+    assert shell.said[0].startswith("/usr/bin/uv python find") and len(shell.said) == 1
 
 
 @pytest.mark.parametrize(
-    ("code", "sentence"),
+    ("answers", "sentence"),
     [
-        ("raise SystemExit('dns error: failed to lookup address')", "could not be downloaded.*cannot be reached"),
-        ("raise SystemExit(0 if 'install' in command else 2)", "does not run here"),
+        ({"find": "none", "install_3.11": "The server cannot be reached."}, "could not be downloaded: The server"),
+        ({"find": ["/no/such/python"]}, "does not run here"),
+        ({"venv": "No module named ensurepip"}, "lacks what fetches uv"),
     ],
 )
-def test_a_python_that_cannot_be_had_is_told_with_a_way_out(modules, plan, wheelhouse, tmp_path, code, sentence):  # noqa: F811
-    uv_that(wheelhouse, code)
-    with pytest.raises(plan_error(modules), match=sentence) as caught:
-        install(modules, tmp_path / "data", plan)
-    assert "python.org" in caught.value.hint
+def test_a_python_that_cannot_be_had_is_told_with_a_way_out(bring, answers, sentence):
+    _, _, told = bring(**answers)
+    assert sentence in told and "Install" in told and "Python 3.11" in told
 
 
-def plan_error(modules):
-    return modules["install_plan"].InstallError
+def test_cancelling_is_no_failure_of_uv(bring):
+    assert bring(find="none", **{"install_3.11": "The installation was cancelled."})[2].startswith(
+        "The installation was"
+    )
 
 
 @pytest.mark.skipif(importlib.util.find_spec("uv") is None, reason="uv is not installed")
-def test_the_real_uv_understands_what_it_is_asked(modules, tmp_path, monkeypatch):
-    """It finds the Python of this computer; asked to download one without a network, it fails and puts nothing down."""
-    uv_python = modules["uv_python"]
+def test_the_real_uv_understands_what_it_is_asked(uv_python, tmp_path, monkeypatch):
+    """It finds the Python of this computer; told to download one while it is offline, it says that it cannot."""
     monkeypatch.setattr(uv_python, "_fetch_uv", lambda *_: [sys.executable, "-m", "uv"])
-    import subprocess
-
-    environment = modules["platform_support"].child_environment(uv_python.variables(tmp_path) | {"UV_OFFLINE": "1"})
+    environment = uv_python.system.child_environment(uv_python.variables(tmp_path) | {"UV_OFFLINE": "1"})
     said: list[str] = []
 
     def run(command: list[str], what: str) -> list[str]:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         said.append(done.stdout + done.stderr)
         if done.returncode != 0:
-            raise plan_error(modules)(done.stderr)
+            raise uv_python.InstallError(done.stderr)
         return done.stdout.splitlines()
 
-    python = uv_python.bring(tmp_path, run, lambda *_: None)
-    assert modules["platform_support"].python_version(python) == (3, 11)
+    found = uv_python.bring(tmp_path, run, lambda *_: None)
+    assert uv_python.system.python_version(found) == (3, 11)
     monkeypatch.setattr(uv_python, "_found", lambda *_: None)
-    with pytest.raises(plan_error(modules), match="could not be downloaded"):
+    with pytest.raises(uv_python.InstallError, match="could not be downloaded"):
         uv_python.bring(tmp_path, run, lambda *_: None)
-    assert "unexpected argument" not in "".join(said)
-    shutil.rmtree(tmp_path / "downloads", ignore_errors=True)
+    assert "unexpected argument" not in "".join(said) and "network" in said[-1].lower()
     assert not list(tmp_path.rglob("python3*"))
+
+
+@pytest.mark.slow
+def test_an_environment_is_made_with_what_uv_brings(uv_python, package, tmp_path, monkeypatch):  # noqa: F811
+    """With real environments and a real pip; uv is a wheel that names a Python."""
+    make_wheel(tmp_path, "uv", {"uv/__init__.py": "", "uv/__main__.py": f"print({PYTHON!r})"})
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setattr(uv_python.system, "find_python", lambda *_: None)
+    import threading
+
+    installation = importlib.import_module("maquette.installation")
+    plan = importlib.import_module("maquette.install_plan").make_plan(tmp_path / "für alle", package, device="cpu")
+    plan.root.mkdir()
+    environment = plan.root / "environment"
+    worker = installation._Worker(plan, lambda *_: None, threading.Event(), plan.root / "log")
+    worker.make_environment(environment)
+    assert uv_python.system.python_version(uv_python.system.environment_python(environment)) == (3, 11)
+    installation.remove(plan.root)
+    assert [path.name for path in plan.root.iterdir()] == ["log"]
