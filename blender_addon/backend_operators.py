@@ -33,6 +33,8 @@ class MAQUETTE_OT_backend(bpy.types.Operator):
 
     @classmethod
     def description(cls, context: Any, properties: Any) -> str:
+        if properties.action == "INSTALL" and (plan := running.session().plan) is not None:
+            return plan.sentence().removesuffix(".")
         return cls.bl_rna.properties["action"].enum_items[properties.action].description
 
     def invoke(self, context: Any, event: Any) -> set[str]:

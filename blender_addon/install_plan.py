@@ -47,6 +47,16 @@ class Plan:
             f"for {device}, with {source}."
         )
 
+    def facts(self) -> list[tuple[str, str]]:
+        """The same in short lines: what, and how much or where."""
+        return [
+            ("Download", _size(self.download_mb)),
+            ("On disk", _size(self.disk_mb)),
+            ("Made for", {"cpu": "Processor", "cuda": self.card or "CUDA", "mps": "Apple's GPU"}[self.device]),
+            ("Python 3.11", str(self.python) if self.python else "Brought by uv"),
+            ("Folder", str(self.root)),
+        ]
+
 
 def bundled_wheel(package: Path) -> Path:
     """The backend's wheel in the add-on's folder. Raises `InstallError` when the add-on was not built."""

@@ -141,7 +141,8 @@ class _Worker:
             nonlocal done
             if line.startswith(("Collecting ", "Processing ")):
                 done += 1
-                name = line.split()[1].rpartition("/")[2].split("==")[0].split("-")[0]
+                name = line.split()[1].rpartition("/")[2].split("==")[0]
+                name = name.split("-")[0] if name.endswith(".whl") else name
                 self._progress(f"Fetching {name}", 0.05 + 0.7 * min(done / len(pins), 1.0))
 
         for batch in batches:

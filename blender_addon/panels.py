@@ -26,6 +26,15 @@ def _sentence(layout: Any, text: str, *, alert: bool = False, icon: str = "NONE"
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")
 
 
+def _draw_facts(layout: Any, facts: list[tuple[str, str]]) -> None:
+    """Two columns; of a long path the end is what tells it apart."""
+    column = layout.box().column(align=True)
+    for name, value in facts:
+        row = column.split(factor=0.4)
+        row.label(text=name)
+        row.label(text=value if len(value) <= _WIDTH // 2 else f"…{value[1 - _WIDTH // 2 :]}")
+
+
 class _Panel:
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
@@ -205,7 +214,7 @@ class MAQUETTE_PT_backend(_Panel, bpy.types.Panel):
             _sentence(layout, problem.hint)
         action, text, icon = button_of(state, backend.settings.mode)
         if action == "PLAN" and session.plan is not None:
-            _sentence(layout, session.plan.sentence(), icon="INFO")
+            _draw_facts(layout, session.plan.facts())
             action, text = "INSTALL", "Download and Install"
         offline = action in ("PLAN", "INSTALL") and not bpy.app.online_access
         if offline:

@@ -84,6 +84,9 @@ def test_the_plan_says_size_place_device_and_python(plan):
     sentence = plan.sentence()
     for word in ("MB", "GB", str(plan.root), "processor", PYTHON):
         assert word in sentence
+    facts = dict(plan.facts())
+    assert facts["Python 3.11"] == PYTHON and facts["Folder"] == str(plan.root)
+    assert all(len(name) <= 12 for name in facts)  # a narrow column of the sidebar
 
 
 def test_installed_found_updated_and_removed(installation, plan, package):
