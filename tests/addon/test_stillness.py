@@ -40,6 +40,7 @@ def count(stillness):
 
 
 def test_threads_stand_still_while_they_are_held(stillness, count):
+    before = 0
     for _ in range(20):
         with stillness.hold():
             before = count[0]

@@ -33,7 +33,6 @@ def silent(given):
     ):
         preferences.url, preferences.token = address["url"], address["token"]
         wait(lambda address=address: session.backend.settings.url == address["url"])
-        part("session").LONGEST_WAIT = 0.5  # instead of 20 seconds
         session.backend.client()._timeout = 1.0  # instead of 15
         job = in_stage(press(given, "slow field"), "field")
         os.kill(address["pid"], number)

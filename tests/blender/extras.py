@@ -69,7 +69,7 @@ def metarig(given):
 def no_rigify(given):
     install(given)
     bpy.ops.maquette.import_avatar(filepath=given["avatar"])
-    part("rigify_metarig")._RIGIFY = "no_such_add_on"
+    vars(part("rigify_metarig"))["_RIGIFY"] = "no_such_add_on"
     try:
         bpy.ops.maquette.add_metarig()
     except RuntimeError as error:

@@ -94,7 +94,7 @@ def register_twice(given):
     install(given)  # over itself
     while_on = traces()
     bpy.ops.preferences.addon_disable(module=MODULE)
-    off, folder = traces(), Path(sys.modules[MODULE].__file__).parent
+    off, folder = traces(), Path(str(sys.modules[MODULE].__file__)).parent
     repositories = bpy.context.preferences.extensions.repos
     index = [repository.module for repository in repositories].index("user_default")
     was_there = folder.is_dir()

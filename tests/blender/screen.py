@@ -15,6 +15,9 @@ DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d ?")
 class Paper:
     """Stands for `UILayout`: lines of text, progress bars and buttons, in the order in which they are drawn."""
 
+    items: list
+    enabled: bool
+
     def __init__(self):
         self.__dict__["items"] = []
         self.__dict__["enabled"] = True
