@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LONGEST_HOLD = 2.0  # seconds until threads go on all the same: whoever asked for stillness may have thought better
+_LONGEST_HOLD = 5.0  # seconds until threads go on all the same: whoever asked for stillness may have thought better
 _LONGEST_WAIT = 3.0  # seconds until the operator runs all the same: a thread that waits for a dead backend does no harm
 
 _condition = threading.Condition()

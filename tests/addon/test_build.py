@@ -53,6 +53,13 @@ def test_what_says_it_has_no_bpy_has_none(sources):
         assert not modules & {"bpy", "bpy_extras.io_utils", "mathutils"}, path.name
 
 
+def test_no_operator_runs_under_an_override_while_threads_do(sources):
+    for path, text in sources.items():
+        for line in text.splitlines():
+            if "temp_override(" in line:
+                assert "with stillness.hold(), " in line, f"{path.name}: {line.strip()}"
+
+
 def test_python_3_11_reads_it(sources):
     for path, text in sources.items():
         ast.parse(text, path.name, feature_version=(3, 11))

@@ -2,9 +2,9 @@
 
 Runs the built extension in the bpy module with a real backend process, breaks something, and reads the add-on's own
 panels. Prints one table; `--write` puts it into docs/when_things_go_wrong.md. Jobs are a stand-in's, which stays in
-each stage for as long as it is wanted; with `--real` those of "in each stage" go through the real pipeline (draft
+each stage for as long as it is wanted; with `--real` backend, job and Blender are killed in the real pipeline (draft
 quality, some minutes). Checks as it goes: no process is left, no finished avatar is lost, no traceback is printed, no
-call of the timer takes longer than 50 ms. Linux alone: it reads /proc.
+call of the timer takes longer than 50 ms, a job is cancelled within 5 s. Linux alone: it reads /proc.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DOCUMENT = ROOT / "docs/when_things_go_wrong.md"
 INSIDE = Path(__file__).with_name("disasters_inside.py")
 START = Path(__file__).with_name("disasters_start.py")
-LONGEST_CALL = 0.05  # seconds
+LONGEST_CALL, LONGEST_CANCEL = 0.05, 5.0  # seconds
 MARK = "MAQUETTE_TEST_RUN"  # an environment variable that all processes of a run inherit
 _STAND_IN = f"""
 import sys
@@ -111,6 +111,7 @@ class Disasters:
             self._check(found["slowest"] < LONGEST_CALL, f"{name}: a call of the timer took {found['slowest']:.3f} s")
             for row in found["rows"]:  # a scenario that failed prints none
                 self._check(row.get("kept", True), f"{name}: a finished avatar is lost")
+                self._check(row.get("seconds", 0) < LONGEST_CANCEL, f"{row['what']}: it took {row.get('seconds')} s")
                 self._check(not row.get("orphans"), f"{row['what']}: a process is left")
                 if "seen" in row:
                     self.rows.append(row)
@@ -126,15 +127,19 @@ class Disasters:
     # The disasters
 
     def in_each_stage(self) -> None:
-        given = {"python": str(self.python), "stand_in": False} if self.real else {}
-        self.scenario("stages", **given)
+        self.scenario("stages", **self._pipeline)
+
+    @property
+    def _pipeline(self) -> dict[str, Any]:
+        """The real one, where it was asked for."""
+        return {"python": str(self.python), "stand_in": False} if self.real else {}
 
     def blender_goes(self) -> None:
         """It is killed, or closed, while a job runs."""
         for stage in ("field", "export"):
             data = self.folder / f"of a killed Blender, {stage}"
             data.mkdir()
-            process, mark = self.blender_process("until_killed", {"data": str(data), "stage": stage})
+            process, mark = self.blender_process("until_killed", self._pipeline | {"data": str(data), "stage": stage})
             lines = []
             assert process.stdout is not None
             for line in process.stdout:
@@ -146,8 +151,9 @@ class Disasters:
             self._look_at_the_log("until_killed", "".join(lines))
             self._check(gone(MARK, mark, 10), f"Blender is killed: {stage}: processes are left")
             what = f"Blender is killed: {stage}, and opened again"
-            self.scenario("after_a_kill", data=str(data), what=what, finished=json.loads(lines[-1])["finished"])
-        self.scenario("quit_in_a_job")
+            finished = json.loads(lines[-1])["finished"]
+            self.scenario("after_a_kill", **self._pipeline, data=str(data), what=what, finished=finished)
+        self.scenario("quit_in_a_job", **self._pipeline)
 
     def files_and_jobs(self) -> None:
         self.scenario("other_file")
@@ -244,7 +250,7 @@ class Disasters:
         return merged
 
     def _plain(self, text: str) -> str:
-        text = re.sub(r"jobs/[\w-]+", "jobs/…", text.replace(str(self.folder), "…"))
+        text = re.sub(r"(jobs|data)/[\da-f-]{10,}", r"\1/…", text.replace(str(self.folder), "…"))
         text = re.sub(r"(127\.0\.0\.1:|[Pp]ort )\d{4,5}", r"\g<1>12345", text)
         return re.sub(r"\d+ (s|min)( left)?\b", r"12 s\2", text)
 
@@ -275,7 +281,7 @@ def document(table: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--real", action="store_true", help="kill and cancel in each stage of the real pipeline")
+    parser.add_argument("--real", action="store_true", help="the real pipeline for 'stages' and 'blender'")
     parser.add_argument("--write", action="store_true", help=f"put the table into {DOCUMENT.relative_to(ROOT)}")
     parser.add_argument("--blender", default=sys.executable, help="a Python with another bpy")
     parser.add_argument("--only", choices=SCENARIOS, help="one group of disasters")
@@ -287,7 +293,8 @@ def main() -> int:
                 scenario(run)
         table = run.table()
     print(table)
-    print(f"{len(run.rows)} disasters, {len(run.faults)} faults")
+    slowest = max((row.get("seconds", 0) for row in run.rows), default=0)
+    print(f"{len(run.rows)} disasters, {len(run.faults)} faults; cancelled within {slowest} s")
     if options.write:
         DOCUMENT.write_text(document(table), encoding="utf-8")
         print(DOCUMENT)
