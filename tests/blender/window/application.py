@@ -123,7 +123,8 @@ class Application:
             for y in range(round(top) + step, round(top + height), step):
                 self._display.move(x, y)
                 time.sleep(0.03)
-                if name in (found := self.ask("under_mouse", area=area, region=region)):
+                found = self.ask("under_mouse", area=area, region=region).replace("'", '"')  # enums have '', texts ""
+                if name.replace("'", '"') in found:
                     return x, y
                 seen[found] = None
         raise BlenderError(f"no button '{name}'; found: {', '.join(filter(None, seen)) or 'none'}")
