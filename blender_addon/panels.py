@@ -135,7 +135,7 @@ class MAQUETTE_PT_avatar(_Panel, bpy.types.Panel):
             row.operator("maquette.delete_expression", text="", icon="X").preset = name
         row = layout.row(align=True)
         row.operator_context = "INVOKE_DEFAULT"
-        row.operator("maquette.save_expression", text="Save Expression…", icon="ADD")
+        row.operator("maquette.save_expression", text="Save…", icon="ADD")
         row.operator("maquette.key_expression", icon="KEY_HLT")
         blocks = head.data.shape_keys.key_blocks[1:]
         for title in expressions.GROUPS:
