@@ -82,6 +82,7 @@ def run(given: argparse.Namespace, work: Path) -> dict[str, object]:
             walk.generate(given.timeout)
             walk.move_a_slider()
             walk.undo_and_redo()
+            walk.look_at_materials()
             walk.leave()
             walk.judge()
         except BaseException:

@@ -148,6 +148,11 @@ def open_sidebar(tab):
     return region.active_panel_category == tab
 
 
+def preview():
+    """Show materials instead of Solid mode."""
+    _place("VIEW_3D", "WINDOW")[1].spaces.active.shading.type = "MATERIAL"
+
+
 def swap_area(old, new):
     """Turn the tallest editor of one kind into another."""
     found = [area for area in bpy.context.window_manager.windows[0].screen.areas if area.type == old]
@@ -246,7 +251,7 @@ def end():
 ANSWERS = {
     function.__name__: function
     for function in (
-        about, install, measure, prefer, choose, areas, open_sidebar, swap_area, browse, under_mouse,
+        about, install, measure, prefer, choose, areas, open_sidebar, swap_area, preview, browse, under_mouse,
         session, scene, end
     )
 }  # fmt: skip

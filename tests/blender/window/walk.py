@@ -192,6 +192,12 @@ class Walk:
         self._blender.wait(lambda: condition(self._blender.ask("scene")), 10, what)
         time.sleep(0.3)
 
+    def look_at_materials(self) -> None:
+        """As most artists look at what they got; without a graphics card the first picture takes its time."""
+        self._blender.ask("preview")
+        time.sleep(12)
+        self.photograph("material_preview")
+
     def leave(self) -> None:
         """Quit Blender: its backend goes with it."""
         pid = self._blender.ask("session")["pid"]
