@@ -4,7 +4,7 @@ Runs the built extension in the bpy module with a real backend process, breaks s
 panels. Prints one table; `--write` puts it into docs/when_things_go_wrong.md. Jobs are a stand-in's, which stays in
 each stage for as long as it is wanted; with `--real` backend, job and Blender are killed in the real pipeline (draft
 quality, some minutes). Checks as it goes: no process is left, no finished avatar is lost, no traceback is printed, no
-call of the timer takes longer than 50 ms, a job is cancelled within 5 s. Linux alone: it reads /proc.
+call of the timer takes longer than 100 ms, a job is cancelled within 5 s. Linux alone: it reads /proc.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DOCUMENT = ROOT / "docs/when_things_go_wrong.md"
 INSIDE = Path(__file__).with_name("disasters_inside.py")
 START = Path(__file__).with_name("disasters_start.py")
-LONGEST_CALL, LONGEST_CANCEL = 0.05, 5.0  # seconds
+LONGEST_CALL, LONGEST_CANCEL = 0.1, 5.0  # seconds on a busy machine; the test in a window holds calls to half of it
 MARK = "MAQUETTE_TEST_RUN"  # an environment variable that all processes of a run inherit
 _STAND_IN = f"""
 import sys
