@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
-from mathutils import Vector
+
+from . import stillness, viewing
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,11 +28,6 @@ AVATAR_MARK = "maquette_avatar"  # on the armature: the unique name of this avat
 PART_MARK = "maquette_part"  # on its meshes: the part's name in the file
 REQUEST_MARK = "maquette_request"  # JSON: what the avatar was made from
 VERSIONS_MARK = "maquette_versions"  # JSON: what it was made with
-SLOT_WIDTH = 0.6  # metres between avatars that stand side by side
-
-_SOLID = {"MESH", "CURVE", "SURFACE", "FONT", "META"}
-_LOOKED_AT = 500  # objects; enough for a scene that an artist begins with
-_PLACES = 12
 
 MAKING, ALL_BUT_SHOWN = "making", "all but shown"  # what `build` yields
 
@@ -83,7 +79,7 @@ def _armature(avatar: AvatarData, name: str, made: list[Any]) -> Any:
         layer = workshop.view_layers[0]
         layer.objects.active = armature
         override = {"scene": workshop, "view_layer": layer, "object": armature, "active_object": armature}
-        with bpy.context.temp_override(**override):
+        with stillness.hold(), bpy.context.temp_override(**override):
             bpy.ops.object.mode_set(mode="EDIT")
             bones = []
             lift = np.array([0, 0, avatar.base_height])
@@ -136,7 +132,7 @@ def _part(part: PartData, avatar: AvatarData, armature: Any, name: str, made: li
 
 
 def _material(part: PartData, name: str, *, is_skin: bool, made: list[Any]) -> Any:
-    image = bpy.data.images.new(name, *part.texture_size)
+    image = bpy.data.images.new(name, 1, 1)  # of the right size it would be filled with black first, in vain
     made.append(image)
     image.source = "FILE"
     image.pack(data=part.texture_png, data_len=len(part.texture_png))
@@ -202,7 +198,7 @@ def _remember(armature: Any, avatar: AvatarData, request: dict[str, Any] | None)
 def _show(things: list[Any], name: str) -> None:
     """Link the avatar to the scene, beside what stands there, and select it unless a mode forbids."""
     scene, layer = bpy.context.scene, bpy.context.view_layer
-    things[0].location.x = _free_place(scene) * SLOT_WIDTH
+    things[0].location = viewing.free_place(scene)
     collection = bpy.data.collections.new(name)
     scene.collection.children.link(collection)
     for thing in things:
@@ -214,22 +210,6 @@ def _show(things: list[Any], name: str) -> None:
         thing.select_set(False)
     things[1].select_set(True)
     layer.objects.active = things[1]
-
-
-def _free_place(scene: Any) -> int:
-    """Number of the first place along +X where the avatar would not stand inside of something."""
-    half = SLOT_WIDTH / 2
-    boxes = []
-    for thing in list(scene.objects)[:_LOOKED_AT]:
-        if thing.type in _SOLID and not thing.hide_get():
-            corners = np.array([thing.matrix_world @ Vector(corner) for corner in thing.bound_box])
-            low, high = corners.min(0), corners.max(0)
-            if low[1] < half and high[1] > -half and low[2] < SLOT_WIDTH and high[2] > 0:
-                boxes.append((low[0], high[0]))
-    for place in range(_PLACES):
-        if not any(low < place * SLOT_WIDTH + half and high > place * SLOT_WIDTH - half for low, high in boxes):
-            return place
-    return 0  # a room is around: better in the middle of it than far outside
 
 
 def _remove(made: list[Any]) -> None:

@@ -1,5 +1,5 @@
 # pyright: reportInvalidTypeForm=false
-"""What can be done with an avatar in the scene, or with a file: import, expressions, rigging a mesh."""
+"""What can be done with an avatar in the scene, or with a file: import, look at it, rig a mesh like it."""
 
 import tempfile
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 from bpy_extras.io_utils import ImportHelper
 
-from . import avatar_import, expressions, running
+from . import avatar_import, running, viewing
 from .avatar_data import AvatarFileError, read_avatar
 from .client import BackendError
 
@@ -56,46 +56,24 @@ class MAQUETTE_OT_import_avatar(bpy.types.Operator, ImportHelper):
         return {"FINISHED"}
 
 
-class MAQUETTE_OT_expression(bpy.types.Operator):
-    """Set the sliders of the selected avatar to this expression"""
+class MAQUETTE_OT_show_avatar(bpy.types.Operator):
+    """Look the selected avatar in the face, and show its textures in Solid mode"""
 
-    bl_idname = "maquette.expression"
-    bl_label = "Expression"
-    bl_options = {"REGISTER", "UNDO"}
-
-    preset: bpy.props.EnumProperty(name="Expression", items=[(name, name, "") for name in expressions.PRESETS])
-    strength: bpy.props.FloatProperty(
-        name="Strength", description="How much of the expression", min=0, max=1, default=1, subtype="FACTOR"
-    )
+    bl_idname = "maquette.show_avatar"
+    bl_label = "Show Avatar"
 
     @classmethod
     def poll(cls, context: Any) -> bool:
-        if selected_head(context) is None:
-            cls.poll_message_set("Select an avatar first")
+        if context.area is None or context.area.type != "VIEW_3D" or avatar_of(context.object) is None:
+            cls.poll_message_set("Select an avatar first, and use it in a 3D viewport")
             return False
         return True
 
     def execute(self, context: Any) -> set[str]:
-        weights = expressions.PRESETS[self.preset]
-        for block in selected_head(context).data.shape_keys.key_blocks[1:]:
-            block.value = weights.get(block.name, 0.0) * self.strength
-        return {"FINISHED"}
-
-
-class MAQUETTE_OT_key_expression(bpy.types.Operator):
-    """Insert a keyframe for all sliders of the selected avatar"""
-
-    bl_idname = "maquette.key_expression"
-    bl_label = "Key All Sliders"
-    bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        return selected_head(context) is not None
-
-    def execute(self, context: Any) -> set[str]:
-        for block in selected_head(context).data.shape_keys.key_blocks[1:]:
-            block.keyframe_insert("value")
+        region = next(each for each in context.area.regions if each.type == "WINDOW")
+        viewing.show_textures(context.space_data)
+        viewing.look_at(avatar_of(context.object), context.space_data, region)
+        context.area.tag_redraw()
         return {"FINISHED"}
 
 
@@ -174,7 +152,6 @@ class MAQUETTE_OT_rig_mesh(bpy.types.Operator):
 
 CLASSES = (
     MAQUETTE_OT_import_avatar,
-    MAQUETTE_OT_expression,
-    MAQUETTE_OT_key_expression,
+    MAQUETTE_OT_show_avatar,
     MAQUETTE_OT_rig_mesh,
 )

@@ -9,7 +9,7 @@ import bpy
 
 from . import platform_support as system
 from . import running
-from .backend_process import State
+from .backend_state import Mode, State
 
 
 class MAQUETTE_OT_backend(bpy.types.Operator):
@@ -27,11 +27,14 @@ class MAQUETTE_OT_backend(bpy.types.Operator):
             ("REMOVE", "Remove", "Delete the environment and the downloads; avatars stay"),
             ("START", "Start", "Start the backend; it ends with Blender"),
             ("STOP", "Stop", "End the backend and its jobs, and give their memory back"),
+            ("PREFERENCES", "Preferences…", "Choose where the backend is"),
         ]
     )
 
     @classmethod
     def description(cls, context: Any, properties: Any) -> str:
+        if properties.action == "INSTALL" and (plan := running.session().plan) is not None:
+            return plan.sentence().removesuffix(".")
         return cls.bl_rna.properties["action"].enum_items[properties.action].description
 
     def invoke(self, context: Any, event: Any) -> set[str]:
@@ -46,6 +49,8 @@ class MAQUETTE_OT_backend(bpy.types.Operator):
             how = "Blender was started without it" if fixed else "Allow it in Preferences > System > Network"
             self.report({"ERROR"}, f"Installing needs online access. {how}")
             return {"CANCELLED"}
+        if self.action == "PREFERENCES":
+            return bpy.ops.preferences.addon_show(module=__package__)
         if self.action == "INSTALL" and session.plan is None:
             self.report({"ERROR"}, "Press Install first: it says what will be downloaded")
             return {"CANCELLED"}
@@ -67,7 +72,7 @@ def diagnostics() -> str:
     lines = [
         f"Maquette add-on {_own_version()}, Blender {bpy.app.version_string}, Python {platform.python_version()}",
         f"System: {platform.platform()}, {platform.machine()}, executable {sys.executable}",
-        f"Backend: {backend.state.value}; {settings.mode}; data in {settings.root}",
+        f"Backend: {backend.sentence}; {settings.mode}; data in {settings.root}",
         f"Online access: {bpy.app.online_access}; longest call of the timer: {1000 * running.longest_tick:.0f} ms",
     ]
     if backend.hello is not None:
@@ -131,5 +136,15 @@ BUTTONS: dict[State, tuple[str, str, str]] = {
     State.UPDATE_NEEDED: ("PLAN", "Update…", "FILE_REFRESH"),
 }
 """The one button of each state: action, text, icon."""
+
+
+def button_of(state: State, mode: Mode) -> tuple[str, str, str]:
+    """The same where the backend is not the add-on's to install, start and stop."""
+    if mode is Mode.REMOTE:
+        return ("START", "Connect", "LINKED") if state is State.STOPPED else ("STOP", "Disconnect", "UNLINKED")
+    if mode is Mode.ENVIRONMENT and state is State.NOT_INSTALLED:
+        return "PREFERENCES", "Preferences…", "PREFERENCES"
+    return BUTTONS[state]
+
 
 CLASSES = (MAQUETTE_OT_backend, MAQUETTE_OT_copy_diagnostics, MAQUETTE_OT_open_folder)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
-import enum
 import json
 import queue
 import secrets
@@ -18,8 +17,9 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import installation
+from . import installation, stillness
 from . import platform_support as system
+from .backend_state import Mode, State, ended_at_start, not_ready, sentence
 from .client import BackendError, Client
 from .install_plan import InstallError, Plan
 from .installation import Installed
@@ -31,27 +31,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 90.0  # seconds until the backend must have said where it listens; slow disks and virus scanners
 _LARGEST_LOG = 1 << 20
-
-
-class State(enum.Enum):
-    """Where the backend is; the value is the sentence."""
-
-    NOT_INSTALLED = "The backend is not installed"
-    INSTALLING = "Installing the backend"
-    BROKEN = "The installation is incomplete"
-    STOPPED = "The backend is stopped"
-    STARTING = "The backend is starting"
-    READY = "The backend is ready"
-    BUSY = "The backend is working"
-    UPDATE_NEEDED = "The backend is of another version"
-
-
-class Mode(enum.StrEnum):
-    """Whose backend is used."""
-
-    MANAGED = "MANAGED"  # installed by the add-on
-    ENVIRONMENT = "ENVIRONMENT"  # an existing environment of the user
-    REMOTE = "REMOTE"  # started by somebody else, here or on another machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +67,7 @@ class Backend:
         self._client: Client | None = None
         self._state = State.STOPPED
         self._cancel_install = threading.Event()
+        self._log_begin = 0  # where the log of the last start begins
         self.hello: Hello | None = None
         self.problem: BackendError | None = None  # why the last start or installation failed
         self.progress: tuple[str, float] = ("", 0.0)  # of an installation
@@ -106,6 +86,11 @@ class Backend:
     def state(self) -> State:
         with self._lock:
             return State.BUSY if self._state is State.READY and self.jobs_running else self._state
+
+    @property
+    def sentence(self) -> str:
+        """The state in words, without a full stop."""
+        return sentence(self.state, self._settings.mode)
 
     def configure(self, settings: Settings) -> None:
         """Take over changed settings; a backend that no longer fits is stopped. May take seconds."""
@@ -181,8 +166,7 @@ class Backend:
                 if self._client is not None:
                     return self._client
                 if self._state in (State.NOT_INSTALLED, State.INSTALLING, State.BROKEN, State.UPDATE_NEEDED):
-                    sentence, hint = f"{self._state.value}.", "Install it from the panel."
-                    raise self.problem or BackendError("not_installed", sentence, hint)
+                    raise self.problem or not_ready(self._state, self._settings.mode)
                 self._state, self.problem = State.STARTING, None
             try:
                 client, process = self._start()
@@ -191,8 +175,9 @@ class Backend:
                 with self._lock:
                     process, self._process = self._process, None
                     self._state, self.problem = State.STOPPED, error
-                    if error.code == "protocol" and self._settings.mode is Mode.MANAGED:
-                        self._state = State.UPDATE_NEEDED
+                    if self._settings.mode is Mode.MANAGED:
+                        mends = {"protocol": State.UPDATE_NEEDED, "broken": State.BROKEN}
+                        self._state = mends.get(error.code, State.STOPPED)
                 if process is not None:
                     system.stop_process(process)
                 raise
@@ -204,6 +189,12 @@ class Backend:
         """Whether `client` still speaks to the running backend, and not to one that ended meanwhile."""
         with self._lock:
             return self._client is client
+
+    def lose(self, client: Client, problem: BackendError) -> None:
+        """Forget a backend elsewhere that does not answer any more."""
+        with self._lock:
+            if self._client is client and self._process is None:
+                self._client, self._state, self.problem = None, State.STOPPED, problem
 
     def stop(self) -> None:
         """End the backend that we started, or forget the one that we did not; may take some seconds."""
@@ -224,12 +215,17 @@ class Backend:
         command += ["--data", str(settings.root)]
         try:
             settings.root.mkdir(parents=True, exist_ok=True)
-            with self._open_log() as log:
+            log = self._open_log()
+        except OSError as problem:
+            words = f"The data folder {settings.root} cannot be written ({problem.strerror or problem})."
+            raise BackendError("cannot_start", words, "Choose another data folder in the preferences.") from problem
+        try:
+            with log:
                 environment = system.child_environment({"MAQUETTE_TOKEN": token})
                 process = system.start_process(command, environment, log.fileno(), folder=settings.root)
         except OSError as problem:
-            hint = "Repair the installation, or choose another data folder in the preferences."
-            raise BackendError("cannot_start", f"The backend cannot be started ({problem}).", hint) from problem
+            words = f"The backend's Python cannot be started ({problem.strerror or problem})."
+            raise BackendError("broken", words, "Repair the installation.") from problem
         with self._lock:
             self._process = process
         greeting = self._greeting(process)
@@ -249,7 +245,8 @@ class Backend:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
-                line = lines.get(timeout=0.2)
+                with stillness.resting():
+                    line = lines.get(timeout=0.2)
                 if not line:
                     break
                 with contextlib.suppress(ValueError, TypeError, KeyError):
@@ -257,14 +254,13 @@ class Backend:
                     return {"port": int(greeting["port"]), "protocol": int(greeting["protocol"])}
         else:
             raise BackendError("timeout", "The backend did not start in time.", "Start it again, or look at its log.")
-        last = self.last_log_lines(1)
-        sentence = "The backend ended right after its start" + (f": {last[0]}" if last else ".")
-        raise BackendError("cannot_start", sentence, "Repair the installation, or look at the log.")
+        last = self.last_log_lines(1, self._log_begin)
+        raise ended_at_start(last[0] if last else "")
 
-    def last_log_lines(self, count: int) -> list[str]:
-        """The end of the backend's log; reads a file."""
+    def last_log_lines(self, count: int, begin: int = 0) -> list[str]:
+        """The end of the backend's log, as far as it was written behind `begin`; reads a file."""
         with contextlib.suppress(OSError):
-            text = self.log.read_bytes()[-8000:].decode("utf-8", "replace")
+            text = self.log.read_bytes()[begin:][-8000:].decode("utf-8", "replace")
             return [line for line in text.splitlines() if line.strip()][-count:]
         return []
 
@@ -273,7 +269,9 @@ class Backend:
         with contextlib.suppress(OSError):
             if self.log.stat().st_size > _LARGEST_LOG:
                 self.log.replace(self.log.with_suffix(".old.log"))
-        return self.log.open("ab")
+        log = self.log.open("ab")
+        self._log_begin = log.tell()
+        return log
 
     def _set_progress(self, text: str, fraction: float) -> None:
         self.progress = (text, fraction)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT = 15.0  # seconds for an answer
-LONGEST_WAIT = 20.0  # seconds a status request may wait at the backend, whose limit is 25
+LONGEST_WAIT = 1.0  # seconds a status request waits at the backend: how long an import waits for `stillness`, at most
 _CHUNK = 1 << 18
 
 _Answer = TypeVar("_Answer")

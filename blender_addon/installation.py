@@ -19,11 +19,11 @@ import hashlib
 import json
 import re
 import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 from . import platform_support as system
+from . import uv_python
 from .install_plan import InstallError, Plan, bundled_wheel
 
 if TYPE_CHECKING:
@@ -116,26 +116,12 @@ class _Worker:
             "PIP_NO_INPUT": "1",
             "PIP_USER": "0",
             "PIP_REQUIRE_VIRTUALENV": "0",
-            "UV_CACHE_DIR": str(plan.root / "downloads" / "uv"),
-            "UV_PYTHON_INSTALL_DIR": str(plan.root / "python"),
-        }
+        } | uv_python.variables(plan.root)
 
     def make_environment(self, environment: Path) -> None:
         self._progress("Making the environment", 0.01)
-        if self._plan.python is not None:
-            self._run([str(self._plan.python), "-I", "-m", "venv", str(environment)], "The environment")
-            return
-        # Any Python holds uv, also Blender's own, whose folder stays untouched.
-        tools = self._plan.root / "tools"
-        python = system.environment_python(tools)
-        self._progress("Fetching uv", 0.02)
-        if not python.exists():
-            self._run([sys.executable, "-I", "-m", "venv", "--clear", str(tools)], "The folder for uv")
-        self._run([str(python), "-I", "-m", "pip", "install", "--only-binary", ":all:", "uv"], "uv")
-        self._progress("Fetching Python 3.11", 0.04)
-        version = ".".join(map(str, system.BACKEND_PYTHON))
-        uv = [str(python), "-I", "-m", "uv"]
-        self._run([*uv, "venv", "--seed", "--python", version, str(environment)], "Python 3.11")
+        python = self._plan.python or uv_python.bring(self._plan.root, self._run, self._progress)
+        self._run([str(python), "-I", "-m", "venv", str(environment)], "The environment")
 
     def fetch_packages(self, environment: Path) -> Path:
         """Download exactly the locked wheels, a few at a time: what is complete stays for the next time.
@@ -155,7 +141,8 @@ class _Worker:
             nonlocal done
             if line.startswith(("Collecting ", "Processing ")):
                 done += 1
-                name = line.split()[1].rpartition("/")[2].split("==")[0].split("-")[0]
+                name = line.split()[1].rpartition("/")[2].split("==")[0]
+                name = name.split("-")[0] if name.endswith(".whl") else name
                 self._progress(f"Fetching {name}", 0.05 + 0.7 * min(done / len(pins), 1.0))
 
         for batch in batches:
@@ -192,11 +179,12 @@ class _Worker:
         self._run([python, "-I", "-m", "backend", "--help"], "The backend")
         self._run([python, "-I", "-c", "import torch, mediapipe, fastapi, uvicorn"], "A package")
 
-    def _run(self, command: list[str], what: str, read: Callable[[str], None] | None = None) -> None:
-        """Run a command to its end, or stop it when the user cancels. Raises `InstallError`."""
+    def _run(self, command: list[str], what: str, read: Callable[[str], None] | None = None) -> list[str]:
+        """Run a command to its end, or stop it when the user cancels; its last lines. Raises `InstallError`."""
         if self._cancelled.is_set():
             raise InstallError("The installation was cancelled.", "What was downloaded is kept for the next time.")
-        process = system.start_process(command, system.child_environment(self._variables), subprocess.STDOUT)
+        environment = system.child_environment(self._variables)
+        process = system.start_process(system.guarded(command), environment, subprocess.STDOUT)
         finished = threading.Event()
         threading.Thread(target=self._stop_when_cancelled, args=(process, finished), daemon=True).start()
         last: list[str] = []
@@ -217,6 +205,7 @@ class _Worker:
             raise InstallError("The installation was cancelled.", "What was downloaded is kept for the next time.")
         if status != 0:
             raise _explained(what, "\n".join(last))
+        return last
 
     def _stop_when_cancelled(self, process: subprocess.Popen[bytes], finished: threading.Event) -> None:
         while not finished.wait(0.1):
@@ -231,7 +220,15 @@ def _explained(what: str, output: str) -> InstallError:
     for signs, message, hint in (
         (("no space left", "errno 28", "not enough space"), "The disk is full.", "Make room or choose another folder."),
         (
-            ("getaddrinfo", "resol", "connection refused", "network is unreachable", "timed out", "proxyerror"),
+            (
+                "getaddrinfo",
+                "resol",
+                "dns error",
+                "connection refused",
+                "network is unreachable",
+                "timed out",
+                "proxyerror",
+            ),
             "The package server cannot be reached.",
             "Check the network or the proxy, then press Install again: what was downloaded is kept.",
         ),

@@ -15,7 +15,7 @@ from bpy_extras.io_utils import ImportHelper
 
 from . import avatar_import, running
 from .api import AvatarRequest
-from .backend_process import State
+from .backend_state import State
 from .client import BackendError
 
 PICTURES = "*.png;*.jpg;*.jpeg;*.webp;*.tif;*.tiff;*.bmp"
@@ -25,9 +25,9 @@ MOST_PORTRAITS = 5
 def reason_against(context: Any) -> str:
     """Why there can be no avatar now, or an empty string. Cheap: the panel asks on each redraw."""
     settings = context.scene.maquette
-    state = running.session().backend.state
-    if state in (State.NOT_INSTALLED, State.BROKEN, State.INSTALLING, State.UPDATE_NEEDED):
-        return state.value
+    backend = running.session().backend
+    if backend.state in (State.NOT_INSTALLED, State.BROKEN, State.INSTALLING, State.UPDATE_NEEDED):
+        return backend.sentence
     if not any(item.image if item.is_image else item.path for item in settings.portraits):
         if settings.engine == "template":
             return "Choose a portrait first"
@@ -163,7 +163,7 @@ class MAQUETTE_OT_add_portraits(bpy.types.Operator, ImportHelper):
     """Choose pictures of one person; the sharpest frontal one makes the avatar"""
 
     bl_idname = "maquette.add_portraits"
-    bl_label = "Add Pictures"
+    bl_label = "Use as Portrait"
     bl_options = {"REGISTER", "UNDO"}
 
     filter_glob: bpy.props.StringProperty(default=PICTURES, options={"HIDDEN"})
@@ -184,6 +184,7 @@ class MAQUETTE_OT_add_portraits(bpy.types.Operator, ImportHelper):
                 self.report({"WARNING"}, f"At most {MOST_PORTRAITS} pictures are used")
                 break
             portraits.add().path = path
+        running.session().changed()  # after a drop Blender does not draw the panel by itself
         return {"FINISHED"}
 
 

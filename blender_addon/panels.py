@@ -1,16 +1,20 @@
 """The sidebar of the 3D viewport. `draw` reads what is in memory and nothing else."""
 
+import contextlib
+import datetime
 import textwrap
 from typing import Any
 
 import bpy
 
-from . import expressions, running
+from . import expressions, own_expressions, running
 from .avatar_operators import avatar_of, selected_head
-from .backend_operators import BUTTONS
-from .backend_process import State
+from .backend_operators import button_of
+from .backend_state import State
 from .operators import MOST_PORTRAITS, reason_against
 
+_NO_BACKEND = (State.NOT_INSTALLED, State.INSTALLING, State.BROKEN, State.UPDATE_NEEDED)
+_DEVICE_NAMES = {"cpu": "Processor", "cuda": "NVIDIA card", "mps": "Apple GPU"}
 _WIDTH = 38  # characters that a label of the sidebar shows at its default width
 
 
@@ -20,6 +24,15 @@ def _sentence(layout: Any, text: str, *, alert: bool = False, icon: str = "NONE"
     column.alert = alert
     for number, line in enumerate(textwrap.wrap(text, _WIDTH - 4) or [""]):
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")
+
+
+def _draw_facts(layout: Any, facts: list[tuple[str, str]]) -> None:
+    """Two columns; of a long path the end is what tells it apart."""
+    column = layout.box().column(align=True)
+    for name, value in facts:
+        row = column.split(factor=0.4)
+        row.label(text=name)
+        row.label(text=value if len(value) <= _WIDTH // 2 else f"…{value[1 - _WIDTH // 2 :]}")
 
 
 class _Panel:
@@ -48,19 +61,23 @@ class MAQUETTE_PT_generate(_Panel, bpy.types.Panel):
         reason = reason_against(context)
         if session.estimate is not None and not reason:
             estimate = session.estimate
-            layout.label(text=f"About {_duration(estimate.seconds)}, {estimate.memory_mb / 1000:.1f} GB", icon="TIME")
+            memory = f"{estimate.memory_mb / 1000:.1f} GB of memory"
+            layout.label(text=f"About {_duration(estimate.seconds)}, {memory}", icon="TIME")
         button = layout.row()
         button.scale_y = 1.5
         button.enabled = not reason
         button.operator_context = "INVOKE_DEFAULT"
         button.operator("maquette.generate", icon="OUTLINER_OB_ARMATURE")
         if reason:
-            _sentence(layout, reason, icon="INFO")
+            below = ": see Backend below" if session.backend.state in _NO_BACKEND else ""
+            _sentence(layout, reason + below, icon="INFO")
         _draw_jobs(layout, session)
 
 
 def _draw_portraits(layout: Any, settings: Any) -> None:
     column = layout.column(align=True)
+    if not settings.portraits:
+        column.label(text="Portrait, or several of one person")
     for index, item in enumerate(settings.portraits):
         row = column.row(align=True)
         if item.is_image:
@@ -70,8 +87,8 @@ def _draw_portraits(layout: Any, settings: Any) -> None:
         row.operator("maquette.remove_portrait", text="", icon="X").index = index
     if len(settings.portraits) < MOST_PORTRAITS:
         row = column.row(align=True)
-        row.operator("maquette.add_portraits", text="Pictures…", icon="FILE_IMAGE")
-        row.operator("maquette.add_image", text="Image", icon="IMAGE_DATA")
+        row.operator("maquette.add_portraits", text="From Disk…", icon="FILE_IMAGE")
+        row.operator("maquette.add_image", text="From Blender", icon="IMAGE_DATA")
 
 
 def _draw_jobs(layout: Any, session: Any) -> None:
@@ -108,11 +125,18 @@ class MAQUETTE_PT_avatar(_Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         layout, head = self.layout, selected_head(context)
-        layout.operator("view3d.view_selected", text="Show Avatar", icon="ZOOM_SELECTED")
-        grid = layout.grid_flow(columns=3, align=True, even_columns=True)
+        layout.operator("maquette.show_avatar", icon="ZOOM_SELECTED")
+        grid = layout.grid_flow(row_major=True, columns=3, align=True, even_columns=True)
         for name in expressions.PRESETS:
             grid.operator("maquette.expression", text=name).preset = name
-        layout.operator("maquette.key_expression", icon="KEY_HLT")
+        for name in own_expressions.mine():
+            row = layout.row(align=True)
+            row.operator("maquette.expression", text=name).preset = name
+            row.operator("maquette.delete_expression", text="", icon="X").preset = name
+        row = layout.row(align=True)
+        row.operator_context = "INVOKE_DEFAULT"
+        row.operator("maquette.save_expression", text="Save…", icon="ADD")
+        row.operator("maquette.key_expression", icon="KEY_HLT")
         blocks = head.data.shape_keys.key_blocks[1:]
         for title in expressions.GROUPS:
             header, body = layout.panel(f"maquette_{title}", default_closed=title != "Mouth")
@@ -123,6 +147,7 @@ class MAQUETTE_PT_avatar(_Panel, bpy.types.Panel):
                     if expressions.group_of(block.name) == title:
                         column.prop(block, "value", text=expressions.words(block.name), slider=True)
         armature = avatar_of(context.object)
+        layout.operator("maquette.add_metarig", icon="OUTLINER_OB_ARMATURE")
         layout.operator("maquette.generate_again", icon="FILE_REFRESH").new_seed = False
         layout.label(text=armature.name, icon="ARMATURE_DATA")
 
@@ -152,11 +177,13 @@ class MAQUETTE_PT_history(_Panel, bpy.types.Panel):
             if (picture := session.thumbnails.get(status.id)) is not None:
                 row.template_icon(running.thumbnail(picture), scale=3)
             column = row.column()
-            column.label(text=status.created[:16].replace("T", " "))
-            column.label(text=status.error.message[:_WIDTH] if status.error else status.state.value)
+            column.label(text=_local_time(status.created))
+            what = f"{str(status.request.get('quality', status.kind.value)).capitalize()}, {_duration(status.seconds)}"
+            finished = status.state.value == "done"
+            _sentence(column, status.error.message if status.error else what if finished else status.state.value)
             if status.state.final:
                 row = box.row(align=True)
-                if status.state.value == "done":
+                if finished:
                     _history_button(row, status, "IMPORT", "Import")
                 _history_button(row, status, "REPEAT", "Settings")
                 _history_button(row, status, "DELETE", "Delete")
@@ -173,10 +200,11 @@ class MAQUETTE_PT_backend(_Panel, bpy.types.Panel):
     def draw(self, context: Any) -> None:
         layout, session = self.layout, running.session()
         backend, state = session.backend, session.backend.state
-        _sentence(layout, state.value, alert=state is State.BROKEN)
+        _sentence(layout, backend.sentence, alert=state is State.BROKEN)
         if backend.hello is not None and state in (State.READY, State.BUSY):
             hello = backend.hello
-            layout.label(text=f"{hello.device}, {hello.cores} cores, version {hello.version}")
+            cores = f"{hello.cores} core" + "s" * (hello.cores != 1)
+            layout.label(text=f"{_DEVICE_NAMES.get(hello.device, hello.device)}, {cores}, version {hello.version}")
         if state is State.INSTALLING:
             text, fraction = backend.progress
             layout.progress(factor=fraction, text=text)
@@ -184,20 +212,32 @@ class MAQUETTE_PT_backend(_Panel, bpy.types.Panel):
         if problem is not None:
             _sentence(layout, problem.message, alert=True, icon="ERROR")
             _sentence(layout, problem.hint)
-        action, text, icon = BUTTONS[state]
+        action, text, icon = button_of(state, backend.settings.mode)
         if action == "PLAN" and session.plan is not None:
-            _sentence(layout, session.plan.sentence(), icon="INFO")
+            _draw_facts(layout, session.plan.facts())
             action, text = "INSTALL", "Download and Install"
-        if action in ("PLAN", "INSTALL") and not bpy.app.online_access:
-            _sentence(layout, "Installing needs online access: Preferences, System, Network", icon="INFO")
+        offline = action in ("PLAN", "INSTALL") and not bpy.app.online_access
+        if offline:
+            _sentence(layout, "Installing needs online access", icon="INFO")
+            layout.operator("extensions.userpref_show_online", text="Open Network Preferences", icon="PREFERENCES")
+        elif state is State.STOPPED and backend.settings.local and problem is None:
+            layout.label(text="It starts by itself when needed")
         row = layout.row()
         row.scale_y = 1.2
+        row.enabled = not offline
         row.operator("maquette.backend", text=text, icon=icon).action = action
         if state in (State.STOPPED, State.BROKEN, State.UPDATE_NEEDED) and backend.settings.mode == "MANAGED":
             layout.operator("maquette.backend", text="Remove", icon="TRASH").action = "REMOVE"
         row = layout.row(align=True)
         row.operator("maquette.copy_diagnostics", icon="COPYDOWN")
         row.operator("maquette.open_folder", text="", icon="FILE_FOLDER")
+
+
+def _local_time(created: str) -> str:
+    """ISO 8601 in UTC as the clock on the wall shows it."""
+    with contextlib.suppress(ValueError):
+        return datetime.datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M")
+    return created
 
 
 def _duration(seconds: float) -> str:

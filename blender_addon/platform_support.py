@@ -55,6 +55,26 @@ def start_process(
     return process
 
 
+_GUARD = """
+import os, signal, subprocess, sys, threading
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+def end():
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=end, daemon=True).start()
+os._exit(child.wait() & 255)
+"""
+
+
+def guarded(command: list[str]) -> list[str]:
+    """A command that, started by `start_process`, ends with us however we end.
+
+    The backend sees to that itself; pip does not, and would go on for minutes. Windows has job objects.
+    """
+    return command if WINDOWS else [sys.executable, "-I", "-c", _GUARD, *command]
+
+
 def stop_process(process: subprocess.Popen[bytes], grace: float = 3.0) -> None:
     """End a child of `start_process` and its children: first by closing its stdin, then by force after `grace` s."""
     with contextlib.suppress(OSError):

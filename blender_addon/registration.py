@@ -4,13 +4,25 @@ from typing import Any
 
 import bpy
 
-from . import avatar_operators, backend_operators, operators, panels, preferences, properties, running
+from . import (
+    avatar_operators,
+    backend_operators,
+    expression_operators,
+    operators,
+    panels,
+    preferences,
+    properties,
+    rigify_metarig,
+    running,
+)
 
 CLASSES = (
     *properties.CLASSES,
     *preferences.CLASSES,
     *operators.CLASSES,
     *avatar_operators.CLASSES,
+    *expression_operators.CLASSES,
+    *rigify_metarig.CLASSES,
     *backend_operators.CLASSES,
     *panels.CLASSES,
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from . import avatar_import
+from . import avatar_import, own_expressions, stillness, viewing
 from .backend_process import Mode, Settings, State
 from .client import BackendError
 from .session import Session
@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     from .session import Job
 
 JOB_MARK = "maquette_job"  # on the armature, object and data: the backend's id of the job
-_SLICE = 0.01  # seconds of work per call of the timer, after which no further step of an import begins
-_BUSY, _IDLE = 0.1, 1.0  # seconds between calls
+# Seconds of work per call of the timer, after which no further step of an import begins: short, but a longer one where
+# Blender takes long to draw between two calls, as without a graphics card.
+_SLICE, _LONGEST_SLICE, _SLICE_PER_PAUSE = 0.01, 0.03, 0.1
+_IMPORTING, _BUSY, _IDLE = 0.005, 0.1, 1.0  # seconds between calls
 
 _session: Session | None = None
 _build: Generator[str, None, str] | None = None
 _building: Job | None = None
+_arrived = ""  # the armature that the next call shows to the user
 _drawn_revision = -1
+_ended = 0.0  # when the last call of the timer ended
 _previews: Any = None
 longest_tick = 0.0  # seconds; measured for the diagnostics
 
@@ -40,7 +44,7 @@ def session() -> Session:
     global _session
     if _session is None:
         _session = Session(current_settings())
-        _session._background(_session.backend.inspect)
+        _session.configure(_session.wanted)
     return _session
 
 
@@ -87,20 +91,34 @@ def current_settings() -> Settings:
 
 def tick() -> float:
     """What the timer does: bring finished avatars in, slice by slice, and redraw what changed."""
-    global longest_tick
+    global longest_tick, _ended
     started = time.perf_counter()
     current = session()
     if current.backend.poll():
         current.changed()
     if (wanted := current_settings()) != current.wanted:
         current.configure(wanted)
+    own_expressions.refresh(wanted.root)
     if (scene := getattr(bpy.context, "scene", None)) is not None:
         chosen = scene.maquette
         current.ask_estimate(chosen.engine, chosen.quality, chosen.mesh)
-    _import_some(started + _SLICE)
+    _show_arrived()
+    pause = started - _ended if _ended else 0.0
+    _import_some(started + min(max(_SLICE, pause * _SLICE_PER_PAUSE), _LONGEST_SLICE))
     _redraw(current)
-    longest_tick = max(longest_tick, time.perf_counter() - started)
+    _ended = time.perf_counter()
+    longest_tick = max(longest_tick, _ended - started)
+    if _build is not None or _arrived:
+        return _IMPORTING
     return _BUSY if _is_busy(current) else _IDLE
+
+
+def _show_arrived() -> None:
+    """In the call after the import: only then has Blender worked out where everything is."""
+    global _arrived
+    name, _arrived = _arrived, ""
+    if (armature := bpy.data.objects.get(name)) is not None:
+        viewing.find_avatar(armature)
 
 
 def _is_busy(current: Session) -> bool:
@@ -109,6 +127,7 @@ def _is_busy(current: Session) -> bool:
 
 def _import_some(deadline: float) -> None:
     global _build, _building
+    began = time.perf_counter()
     if _build is None:
         _building = next((job for job in session().jobs if job.finished and job.avatar is not None), None)
         if _building is None:
@@ -117,10 +136,12 @@ def _import_some(deadline: float) -> None:
             _set_aside(_building)
             return
         assert _building.avatar is not None
+        if not stillness.ask():
+            return
         _build = avatar_import.build(_building.avatar, _building.title, _building.request)
     try:
         while time.perf_counter() < deadline:
-            if next(_build) == avatar_import.ALL_BUT_SHOWN:
+            if next(_build) == avatar_import.ALL_BUT_SHOWN and time.perf_counter() - began > _SLICE:
                 return  # showing it and the undo step that follows get a call of their own
     except StopIteration as end:
         _finish(_building, end.value)
@@ -134,8 +155,8 @@ def _import_some(deadline: float) -> None:
 
 
 def _finish(job: Job | None, name: str) -> None:
-    global _build
-    _build = None
+    global _build, _arrived
+    _build, _arrived = None, name
     if job is not None:
         sign(name, job)
         job.imported, job.avatar, job.text = name, None, "Done"
@@ -164,7 +185,8 @@ def _set_aside(job: Job) -> None:
 
 def _redraw(current: Session) -> None:
     global _drawn_revision
-    if current.revision == _drawn_revision and not _is_busy(current):
+    # Not between the slices of an import: where drawing is slow they would wait for it a hundred times.
+    if current.revision == _drawn_revision and (_build is not None or not _is_busy(current)):
         return
     _drawn_revision = current.revision
     for window in bpy.context.window_manager.windows:

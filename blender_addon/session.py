@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import archive, stillness
 from .api import STAGES, AvatarRequest, Estimate, JobState, JobStatus, RigRequest
 from .avatar_data import AvatarFileError, read_avatar
 from .backend_process import Backend, Settings, State
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from .avatar_data import AvatarData
 
+    Submit = Callable[[Client, Job], JobStatus]
+
 _TRIES = 3  # a status request that gets no answer is repeated
-_AVATAR_FILES = ("avatar.npz", "report.json", "preview.png")
 
 
 class Session:
@@ -81,14 +83,16 @@ class Session:
         return self._begin(title, {"mesh": title, "like": like}, submit)
 
     def bring_back(self, status: JobStatus, title: str) -> Job:
-        """Import a finished avatar of the history once more."""
+        """Import a finished avatar of the history once more; from this computer's disk without a backend."""
+        if self.backend.settings.local and archive.folder_here(status):
+            return self._begin(title, status.request, None, status)
         return self._begin(title, status.request, lambda client, job: client.job(status.id))
 
     def cancel(self, job: Job) -> None:
         """Cancel a job that waits or runs; it ends by itself in its thread."""
         job.cancelled.set()
         job.text = "Cancelling"
-        if job.status is not None:
+        if job.status is not None and self.backend.state in (State.READY, State.BUSY):  # else nothing runs any more
             job_id = job.status.id
             self._background(lambda: self.backend.client().cancel(job_id))
         self.changed()
@@ -110,8 +114,10 @@ class Session:
             raise job.error or BackendError("internal", "The job ended without an avatar.")
         return job.avatar
 
-    def _begin(self, title: str, request: dict[str, Any], submit: Callable[[Client, Job], JobStatus]) -> Job:
-        job = Job(next(self._numbers), title, request, self.file_generation)
+    def _begin(
+        self, title: str, request: dict[str, Any], submit: Submit | None, status: JobStatus | None = None
+    ) -> Job:
+        job = Job(next(self._numbers), title, request, self.file_generation, status=status)
         before = self.jobs[-1] if self.jobs else None
         self.jobs = [*self.jobs[-20:], job]
         self.changed()
@@ -121,24 +127,14 @@ class Session:
         thread.start()
         return job
 
-    def _run(self, job: Job, before: Job | None, submit: Callable[[Client, Job], JobStatus]) -> None:
+    @stillness.working()
+    def _run(self, job: Job, before: Job | None, submit: Submit | None) -> None:
         """The life of a job, in its thread."""
         try:
-            if self.backend.state is not State.READY:
-                job.text = "Starting the backend"
-                self.changed()
-            client = self.backend.client()
-            if before is not None:  # first pressed, first served
-                before.submitted.wait()
-            job.stop_if_cancelled()
-            job.status = submit(client, job)
-            job.submitted.set()
-            if job.cancelled.is_set():
-                client.cancel(job.status.id)
-            self._follow(client, job)
+            client = self._make(job, before, submit) if submit else None
             job.text = "Fetching the avatar"
-            self.changed()
-            avatar = read_avatar(self._avatar_folder(client, job.status) / "avatar.npz")
+            assert job.status is not None
+            avatar = read_avatar(archive.avatar_folder(self.backend.settings, client, job.status) / "avatar.npz")
             job.text, job.avatar = "Importing", avatar
         except BackendError as error:
             job.error = error
@@ -155,11 +151,28 @@ class Session:
         if not self._closed and self.backend.state in (State.READY, State.BUSY):
             self.refresh_history()
 
+    def _make(self, job: Job, before: Job | None, submit: Submit) -> Client:
+        """Let the backend do the job; returns who did it. Raises `BackendError`."""
+        if self.backend.state is not State.READY:
+            job.text = "Starting the backend"
+        client = self.backend.client()
+        if before is not None:  # first pressed, first served
+            with stillness.resting():
+                before.submitted.wait()
+        job.stop_if_cancelled()
+        job.status = submit(client, job)
+        job.submitted.set()
+        if job.cancelled.is_set():
+            client.cancel(job.status.id)
+        self._follow(client, job)
+        return client
+
     def _follow(self, client: Client, job: Job) -> None:
         """Wait until the job is over. Raises `BackendError` unless it is done."""
         tries = 0
         while job.status is not None and not job.status.state.final:
             self._describe(job)
+            stillness.pause()
             try:
                 job.status = client.job(job.status.id, job.status.revision, LONGEST_WAIT)
                 tries = 0
@@ -168,11 +181,12 @@ class Session:
                 self.backend.poll()
                 ended = self.backend.settings.local and not self.backend.is_served_by(client)
                 if ended or tries >= _TRIES or error.code not in ("timeout", "unreachable"):
+                    self.backend.lose(client, error)
                     raise self._ended() if ended else error from None
-                time.sleep(0.5 * tries)
+                stillness.pause(0.5 * tries)
                 continue
             if job.status.preview and job.preview is None:
-                job.preview = self._preview(client, job.status)
+                job.preview = archive.picture(self.backend.settings, client, job.status, job.status.preview)
         if job.status is None or job.status.state is JobState.DONE:
             return
         error = job.status.error
@@ -188,51 +202,41 @@ class Session:
         self.changed()
 
     def _ended(self) -> BackendError:
-        return BackendError("interrupted", "The backend ended during the job.", "Generate once more: it starts anew.")
-
-    def _avatar_folder(self, client: Client, status: JobStatus) -> Path:
-        """The folder of a finished avatar on this computer; fetched when it is on another."""
-        if self.backend.settings.local and status.folder and (Path(status.folder) / "avatar.npz").exists():
-            return Path(status.folder)
-        folder = self.backend.settings.root / "fetched" / _file_name(status.id)
-        for name in _AVATAR_FILES:
-            if name in status.files and not (folder / name).exists():
-                client.fetch(status.id, name, folder / name)
-        return folder
-
-    def _preview(self, client: Client, status: JobStatus) -> Path | None:
-        target = self.backend.settings.root / "previews" / f"{_file_name(status.id)}.png"
-        try:
-            return client.fetch(status.id, Path(status.preview or "").name, target)
-        except BackendError:
-            return None  # a missing picture is no reason to fail
+        hint = "Press Generate Avatar: it starts anew."
+        return BackendError("interrupted", "The backend ended during the job.", hint)
 
     # History, estimate, installation
 
     def refresh_history(self) -> None:
-        """Ask the running backend for its jobs and their pictures."""
+        """Ask the running backend for its jobs and their pictures; without one, look at the disk."""
+        self._background(self._read_history)
 
-        def work() -> None:
+    def _read_history(self) -> None:
+        settings = self.backend.settings
+        if settings.local and self.backend.state not in (State.READY, State.BUSY):
+            client, self.history = None, archive.finished(settings.root)
+        else:
             client = self.backend.client()
             self.history = client.jobs()
-            self.changed()
-            for status in self.history[:12]:
-                if status.state is JobState.DONE and status.id not in self.thumbnails and "preview.png" in status.files:
-                    status = dataclasses.replace(status, preview="preview.png")
-                    if (path := self._preview(client, status)) is not None:
-                        self.thumbnails[status.id] = path
-                        self.changed()
-
-        self._background(work)
+        self.changed()
+        for status in self.history[:12]:
+            stillness.pause()
+            if status.state is not JobState.DONE or status.id in self.thumbnails or "preview.png" not in status.files:
+                continue
+            if (path := archive.picture(settings, client, status, "preview.png")) is not None:
+                self.thumbnails[status.id] = path
+                self.changed()
 
     def delete(self, job_id: str) -> None:
         """Delete a finished job and its files."""
 
         def work() -> None:
-            client = self.backend.client()
-            client.delete(job_id)
-            self.history = client.jobs()
+            if self.backend.settings.local and self.backend.state not in (State.READY, State.BUSY):
+                archive.delete(self.backend.settings.root, job_id)
+            else:
+                self.backend.client().delete(job_id)
             self.thumbnails.pop(job_id, None)
+            self._read_history()
 
         self._background(work)
 
@@ -252,7 +256,7 @@ class Session:
         def work() -> None:
             self.backend.client()
             self._asked_estimate = None
-            self.refresh_history()
+            self._read_history()
 
         self._background(work)
 
@@ -260,9 +264,16 @@ class Session:
         self._background(self.backend.stop)
 
     def configure(self, settings: Settings) -> None:
-        """Take over changed preferences."""
+        """Take over changed preferences, or look around for the first time."""
         self.wanted, self.plan, self._asked_estimate = settings, None, None
-        self._background(lambda: self.backend.configure(settings))
+
+        def work() -> None:
+            self.backend.configure(settings)
+            self.backend.inspect()
+            if settings.local:
+                self._read_history()
+
+        self._background(work)
 
     def make_plan(self) -> None:
         """Look at the machine, so that the panel can say what an installation would do."""
@@ -293,6 +304,7 @@ class Session:
         self.backend.stop()
 
     def _background(self, work: Callable[[], object]) -> None:
+        @stillness.working()
         def run() -> None:
             try:
                 work()
@@ -305,8 +317,3 @@ class Session:
                 self.changed()
 
         threading.Thread(target=run, name="maquette-command", daemon=True).start()
-
-
-def _file_name(job_id: str) -> str:
-    """An id as a file name, whatever a backend elsewhere calls its jobs."""
-    return "".join(character if character.isalnum() or character in "-_" else "_" for character in job_id)[:80]

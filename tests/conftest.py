@@ -36,6 +36,14 @@ def load_script(path: Path) -> Any:
     return module
 
 
+def make_environment(folder: Path) -> Path:
+    """The Python of a new environment in which `python -I -m backend` is the code here."""
+    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
+    own = next(folder.rglob("site-packages"))
+    (own / "here.pth").write_text("\n".join([str(ROOT), *site.getsitepackages()]), encoding="utf-8")
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
 @pytest.fixture(scope="session")
 def build_addon() -> Any:
     """The builder of the Blender extension, a script beside the packages."""
@@ -61,12 +69,8 @@ def built_zip(build_addon: Any, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment in which `python -I -m backend` is the code here; an umlaut is in its path."""
-    folder = tmp_path_factory.mktemp("environment") / "maquette für alle"
-    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
-    own = next(folder.rglob("site-packages"))
-    (own / "here.pth").write_text("\n".join([str(ROOT), *site.getsitepackages()]), encoding="utf-8")
-    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    """An environment with the backend; an umlaut is in its path."""
+    return make_environment(tmp_path_factory.mktemp("environment") / "maquette für alle")
 
 
 @pytest.fixture(scope="session")

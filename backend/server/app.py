@@ -22,6 +22,7 @@ from backend.api import (
     Estimate,
     Hello,
     JobError,
+    JobState,
     JobStatus,
     RigRequest,
 )
@@ -129,10 +130,11 @@ def build(jobs: Jobs, store: Store, version: str) -> FastAPI:
 
     @app.get("/v1/jobs/{job}/files/{name}", response_class=FileResponse)
     async def file(job: str, name: str) -> FileResponse:
-        jobs.get(job)
+        gone = jobs.get(job).state is JobState.DONE and not store.is_whole(job)
         path = store.file(job, name)
         if path is None:
-            raise MaquetteError(ErrorCode.NOT_FOUND, "The job has no such file.", stage="server")
+            sentence = "The avatar's files are gone: generate it again." if gone else "The job has no such file."
+            raise MaquetteError(ErrorCode.NOT_FOUND, sentence, stage="server")
         return FileResponse(path)
 
     return app

@@ -73,6 +73,16 @@ class Child:
         """How it ended: negative is the number of a signal."""
         return -1 if self._process.returncode is None else self._process.returncode
 
+    def how_it_ended(self) -> str:
+        """What a process that said nothing did, for a sentence."""
+        if self.status >= 0:
+            return f"ended without a word (status {self.status})"
+        try:
+            name = signal.Signals(-self.status).name
+        except ValueError:
+            name = f"signal {-self.status}"
+        return f"was ended from outside ({name})" if name in ("SIGKILL", "SIGTERM") else f"crashed ({name})"
+
     def lacked_memory(self) -> bool:
         """Whether it ended for want of memory, without being able to say so itself."""
         if life.was_killed_for_memory(self.status, self._kills):

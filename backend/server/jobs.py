@@ -252,8 +252,8 @@ class Jobs:
             return running.error
         if running.child is not None and running.child.lacked_memory():
             return failure(ErrorCode.OUT_OF_MEMORY, "There is not enough memory for this job.")
-        how = "unknown" if running.child is None else str(running.child.status)
-        return failure(ErrorCode.INTERNAL, f"The job's process ended without a word (status {how}).")
+        how = "could not be started" if running.child is None else running.child.how_it_ended()
+        return failure(ErrorCode.INTERNAL, f"The job's process {how}.")
 
     # Small things
 

@@ -121,7 +121,7 @@ class Store:
 
     def _after_restart(self, status: JobStatus) -> JobStatus:
         if status.state is JobState.DONE and not self.is_whole(status.id):
-            error = failure(ErrorCode.NOT_FOUND, "The files of this avatar are gone: generate it again.")
+            error = failure(ErrorCode.NOT_FOUND, "The avatar's files are gone: generate it again.")
             return dataclasses.replace(
                 status, state=JobState.FAILED, error=error, files=(), folder=None, revision=status.revision + 1
             )

@@ -97,6 +97,35 @@ def test_an_interpreter_that_is_not_there(module, settings):
         backend.client()
 
 
+def test_an_old_line_of_the_log_does_not_explain_a_new_end(module, settings, tmp_path):
+    (settings.root / "logs").mkdir(parents=True)
+    (settings.root / "logs/backend.log").write_text("something of last year\n")
+    fake = tmp_path / "python"
+    fake.write_text(f"#!{sys.executable}\n", encoding="utf-8")
+    fake.chmod(0o755)
+    with pytest.raises(module.BackendError, match=r"ended right after its start\.$"):
+        module.Backend(dataclasses.replace(settings, python=str(fake))).client()
+
+
+def test_a_second_blender_is_told_that_the_folder_is_in_use(module, settings, backend):
+    backend.client()
+    with pytest.raises(module.BackendError, match="Another Blender") as caught:
+        module.Backend(settings).client()
+    assert caught.value.code == "folder_in_use"
+
+
+def test_what_a_repair_can_mend_offers_one(module, settings, tmp_path):
+    managed = dataclasses.replace(settings, mode=module.Mode.MANAGED, root=tmp_path / "data")
+    python = managed.interpreter
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!{sys.executable}\nraise SystemExit('No module named backend')\n", encoding="utf-8")
+    python.chmod(0o755)
+    backend = module.Backend(managed)
+    with pytest.raises(module.BackendError) as caught:
+        backend.client()
+    assert caught.value.code == "broken" and backend.state is module.State.BROKEN
+
+
 @pytest.mark.parametrize("line", ["raise SystemExit('no torch here')", "print('hello?')"])
 def test_a_program_that_is_no_backend_ends_with_a_sentence(module, settings, tmp_path, line):
     fake = tmp_path / "python"

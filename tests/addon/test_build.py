@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ALLOWED = {"bpy", "bpy_extras", "mathutils", "numpy"}
+ALLOWED = {"addon_utils", "bpy", "bpy_extras", "mathutils", "numpy"}
 WITHOUT_BPY = "No bpy."
 
 
@@ -51,6 +51,13 @@ def test_what_says_it_has_no_bpy_has_none(sources):
     for path, text in without.items():
         modules = {module for _, module in _imports(ast.parse(text))}
         assert not modules & {"bpy", "bpy_extras.io_utils", "mathutils"}, path.name
+
+
+def test_no_operator_runs_under_an_override_while_threads_do(sources):
+    for path, text in sources.items():
+        for line in text.splitlines():
+            if "temp_override(" in line:
+                assert "with stillness.hold(), " in line, f"{path.name}: {line.strip()}"
 
 
 def test_python_3_11_reads_it(sources):

@@ -42,6 +42,36 @@ def test_stopping_ends_the_children_as_well(system, deaf):
     assert _gone(grandchild)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="kills by signals; Windows has job objects")
+def test_what_knows_nothing_of_us_ends_with_us_all_the_same(addon):
+    """As pip, when Blender is killed in the middle of an installation."""
+    forever = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    code = (
+        "import subprocess, sys; sys.path.insert(0, sys.argv[1]); from maquette import platform_support as system;"
+        f"command = system.guarded([sys.executable, '-c', {forever!r}]);"
+        "process = system.start_process(command, system.child_environment(), subprocess.DEVNULL);"
+        "print(process.stdout.readline().decode(), end='', flush=True); import time; time.sleep(60)"
+    )
+    blender = subprocess.Popen([sys.executable, "-c", code, str(addon.parent)], stdout=subprocess.PIPE)
+    assert blender.stdout is not None
+    pip = int(blender.stdout.readline())
+    assert not _gone(pip)
+    blender.kill()
+    blender.communicate()
+    end = time.monotonic() + 5
+    while not _gone(pip):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has job objects")
+def test_a_guarded_command_tells_its_output_and_its_status(system):
+    command = system.guarded([sys.executable, "-c", "print('hello'); raise SystemExit(7)"])
+    process = system.start_process(command, system.child_environment(), subprocess.DEVNULL)
+    assert (process.stdout.read(), process.wait()) == (b"hello\n", 7)
+    system.stop_process(process)
+
+
 def test_blenders_python_does_not_leak(system, monkeypatch):
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
         monkeypatch.setenv(name, "/blender")

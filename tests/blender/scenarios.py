@@ -9,10 +9,12 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
-os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="maquette-blender-")  # never the user's own files
+if "bpy" not in sys.modules:  # else a Blender program runs this, which was started with a folder of its own
+    os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="maquette-blender-")  # never the user's own files
 
 import bpy
 
@@ -27,9 +29,14 @@ def install(given):
     )
     assert done == {"FINISHED"} and MODULE in bpy.context.preferences.addons
     if "python" in given:
-        preferences = bpy.context.preferences.addons[MODULE].preferences
-        preferences.mode, preferences.python, preferences.data_folder = "ENVIRONMENT", given["python"], given["data"]
-        wait(lambda: part("running").session().backend.settings.python == given["python"])
+        configure(given)
+
+
+def configure(given):
+    """The preferences for a backend in an existing environment."""
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.mode, preferences.python, preferences.data_folder = "ENVIRONMENT", given["python"], given["data"]
+    wait(lambda: part("running").session().backend.settings.python == given["python"])
 
 
 def part(name):
@@ -53,6 +60,7 @@ def traces():
         "scene": hasattr(bpy.types.Scene, "maquette"),
         "handlers": [name for name in HANDLERS for each in getattr(bpy.app.handlers, name) if is_ours(each)],
         "timer": bpy.app.timers.is_registered(part("running").tick),
+        "threads": [thread.name for thread in threading.enumerate() if thread.name.startswith("maquette")],
         "menu": sum(map(is_ours, bpy.types.TOPBAR_MT_file_import._dyn_ui_initialize())),
     }
 
@@ -86,7 +94,12 @@ def register_twice(given):
     install(given)  # over itself
     while_on = traces()
     bpy.ops.preferences.addon_disable(module=MODULE)
-    return {"on": while_on, "off": traces()}
+    off, folder = traces(), Path(str(sys.modules[MODULE].__file__)).parent
+    repositories = bpy.context.preferences.extensions.repos
+    index = [repository.module for repository in repositories].index("user_default")
+    was_there = folder.is_dir()
+    bpy.ops.extensions.package_uninstall(repo_index=index, pkg_id="maquette")
+    return {"on": while_on, "off": off, "folder": [was_there, folder.exists()]}
 
 
 def import_avatar(given):
@@ -140,6 +153,18 @@ def import_avatar(given):
         "active": bpy.context.object.name,
         "scenes": len(bpy.data.scenes),
     }
+
+
+def places(given):
+    """Where avatars stand: in the scene that Blender begins with, and in one with nothing but a moved 3D cursor."""
+    install(given)
+    bpy.ops.maquette.import_avatar(filepath=given["avatar"])
+    beside = list(bpy.data.objects[avatars()[0]].location)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.context.scene.cursor.location = (1, 2, 0.5)
+    for _ in range(2):
+        bpy.ops.maquette.import_avatar(filepath=given["avatar"])
+    return {"beside": beside, "at_cursor": sorted(list(bpy.data.objects[name].location) for name in avatars())}
 
 
 def leave_the_user_alone(given):
@@ -267,6 +292,11 @@ def generate(given):
     return result
 
 
-if __name__ == "__main__":
-    outcome = globals()[sys.argv[-1]](json.load(sys.stdin))
+def tell(scenario):
+    """Run one and print what it found."""
+    outcome = scenario(json.load(sys.stdin))
     print(json.dumps({"blender": bpy.app.version_string} | outcome, default=str), flush=True)
+
+
+if __name__ == "__main__":
+    tell(globals()[sys.argv[-1]])

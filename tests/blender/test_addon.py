@@ -1,7 +1,7 @@
 """The built extension inside real Blender, one process per scenario (`scenarios.py`).
 
-The `bpy` of this environment is used, and every other Python with a `bpy` that ``MAQUETTE_BLENDER_PYTHONS`` names
-(separated like a PATH).
+The `bpy` of this environment is used, and every other Python with a `bpy`, or Blender program, that
+``MAQUETTE_BLENDER_PYTHONS`` names (separated like a PATH).
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ def run(request, built_zip, tmp_path_factory):
     if request.param == sys.executable and importlib.util.find_spec("bpy") is None:
         pytest.skip("bpy is not installed")
     folder = tmp_path_factory.mktemp("blender")
+    command = [request.param]
+    if Path(request.param).name.startswith("blender"):
+        options = ["--background", "--factory-startup", "--python-exit-code", "1", "--python"]
+        command += options
 
-    def scenario(name: str, **given: str) -> dict:
+    def scenario(name: str, script: str = "scenarios.py", **given: str) -> dict:
         data = folder / name
         data.mkdir()
         settings = {"zip": str(built_zip), "data": str(data)} | given
         done = subprocess.run(
-            [request.param, HERE / "scenarios.py", name],
+            [*command, HERE / script, "--", name],
             input=json.dumps(settings),
+            env=os.environ | {"BLENDER_USER_RESOURCES": str(data / "blender")},
             capture_output=True,
             text=True,
             timeout=300,
@@ -45,7 +50,7 @@ def run(request, built_zip, tmp_path_factory):
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         assert "Traceback" not in done.stdout + done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
 
     return scenario
 
@@ -61,7 +66,14 @@ def test_switching_on_and_off_leaves_nothing_behind(run):
     found = run("register_twice")
     assert found["on"]["scene"] and found["on"]["timer"] and found["on"]["types"]
     assert len(found["on"]["handlers"]) == 4 and found["on"]["menu"] == 1
-    assert found["off"] == {"types": [], "scene": False, "handlers": [], "timer": False, "menu": 0}
+    assert found["off"] == {"types": [], "scene": False, "handlers": [], "timer": False, "menu": 0, "threads": []}
+    assert found["folder"] == [True, False]
+
+
+def test_each_blenders_own_packer_accepts_it(run):
+    found = run("packer", "extras.py")
+    assert [status for status, _ in found["said"]] == [0, 0], found["said"]
+    assert found["built"] == ["maquette-0.1.0.zip"]
 
 
 def test_an_avatar_is_imported_exactly(run, file, toy_avatar):
@@ -93,6 +105,12 @@ def test_an_avatar_is_imported_exactly(run, file, toy_avatar):
     assert found["active"].endswith(avatar.parts[0].name) and found["scenes"] == 1
 
 
+def test_an_avatar_stands_at_the_3d_cursor_or_beside_what_is_there(run, file):
+    found = run("places", avatar=str(file))
+    assert found["beside"] == pytest.approx([1.8, 0, 0])  # Blender's cube reaches to x = 1
+    assert found["at_cursor"] == [pytest.approx([1, 2, 0.5]), pytest.approx([1.6, 2, 0.5])]
+
+
 def test_an_avatar_arrives_while_the_user_edits_something_else(run, file):
     found = run("leave_the_user_alone", avatar=str(file))
     assert found["mode"] == "EDIT_MESH" and found["active"] == "Cube"
@@ -114,6 +132,30 @@ def test_expressions_set_the_sliders_and_can_be_keyed(run, file):
     found = run("expressions", avatar=str(file))
     assert found["winking"] == pytest.approx({"eyeBlinkLeft": 0.5, "mouthSmileLeft": 0.25, "cheekSquintLeft": 0.3})
     assert found["neutral"] == 0 and found["keyed"] == pytest.approx(found["winking"])
+
+
+def test_an_expression_is_saved_used_and_deleted(run, file):
+    found = run("saved_expressions", "extras.py", avatar=str(file))
+    assert "move some first" in found["sentences"][0] and "choose another name" in found["sentences"][1]
+    assert found["used"] == pytest.approx({"mouthSmileLeft": 0.2})
+    assert {"Neutral", "Half smile", "Save Expression…"} <= set(found["drawn"])
+    assert json.loads(found["file"]) == {} and "no expression 'Half smile'" in found["sentences"][2]
+
+
+def test_rigify_makes_controls_that_move_the_avatar(run, file):
+    found = run("metarig", "extras.py", avatar=str(file))
+    assert found["types"]["Neck"] == "spines.super_head" and found["types"]["Head"] == ""
+    assert {found["types"][name] for name in ("Jaw", "LeftEye", "RightEye")} == {"basic.super_copy"}
+    assert found["aligned"] < 1e-6
+    assert {f"DEF-{name}" for name in found["types"]} == set(found["deform"])
+    assert found["generated"] < 1e-5, "making the rig moves nothing"
+    assert all(0.01 < distance < 0.2 for distance in found["found"].values()), found["found"]
+    assert found["again"] < 1e-5 and set(found["constraints"].values()) == {1}, "it can be made anew"
+
+
+def test_without_rigify_one_sentence_says_so(run, file):
+    found = run("no_rigify", "extras.py", avatar=str(file))
+    assert "enable the add-on Rigify" in found["sentence"] and found["armatures"] == 1
 
 
 def test_a_damaged_file_is_told_and_leaves_nothing(run, file):

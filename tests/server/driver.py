@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 from backend.api import JobState, JobStatus
 
-TOKEN = "a token of 24 characters"
+TOKEN = "a-token-of-24-characters"
 REAL = [sys.executable, "-m", "backend", "serve", "--with-parent", "--data"]
 STAND_IN = [sys.executable, str(Path(__file__).with_name("stand_in_server.py"))]
 
@@ -159,3 +160,23 @@ def memory_mb(pid: int) -> float:
 
 def finished(status: JobStatus) -> bool:
     return status.state is JobState.DONE
+
+
+def marked(name: str, value: str) -> list[int]:
+    """Numbers of the processes with this environment variable: all that somebody started, and what those did."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"{name}={value}".encode() in path.read_bytes() and is_running(int(path.parent.name)):
+                found.append(int(path.parent.name))
+    return found
+
+
+def gone(name: str, value: str, seconds: float) -> bool:
+    """Whether none of them is left, after `seconds` at most."""
+    end = time.monotonic() + seconds
+    while marked(name, value):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

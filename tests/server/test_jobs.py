@@ -107,7 +107,7 @@ def test_cancelling_what_is_over_changes_nothing(server: Server) -> None:
         ("refusing", ErrorCode.NO_FACE, "There is no face in the picture."),
         ("large", ErrorCode.OUT_OF_MEMORY, "There is not enough memory for this job."),
         ("wrong", ErrorCode.INTERNAL, "Something went wrong inside Maquette (ZeroDivisionError)."),
-        ("crashing", ErrorCode.INTERNAL, "The job's process ended without a word (status -6)."),
+        ("crashing", ErrorCode.INTERNAL, "The job's process crashed (SIGABRT)."),
     ],
 )
 def test_a_failure_has_a_code_a_sentence_and_a_hint(

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from backend.api import JobState
+from tests.server import limits
 from tests.server.driver import STAND_IN, TOKEN, Server, children, finished, gone_within, is_running
 
 BUSY = ["slow", "deaf", "busy_native", "writing"]
@@ -210,26 +211,18 @@ def test_a_full_disk_is_said_and_the_server_lives_on(server: Server) -> None:
 
 
 @pytest.fixture
-def little_memory() -> Iterator[Path]:
-    """A control group of 400 MB; a process whose number is written into the file is in it."""
-    old, new = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-    group = (old if old.is_dir() else new) / f"maquette-test-{os.getpid()}"
-    limit = group / ("memory.limit_in_bytes" if old.is_dir() else "memory.max")
-    try:
-        group.mkdir()
-        limit.write_text("400M")
-    except OSError:
-        if group.is_dir():
-            group.rmdir()
-        pytest.skip("needs the right to make a control group")
-    yield group / "cgroup.procs"
-    group.rmdir()
+def few_megabytes() -> Iterator[Path]:
+    """What is in this control group has 400 MB; a process whose number is written into the file is in it."""
+    with limits.little_memory() as group:
+        if group is None:
+            pytest.skip("needs the right to make a control group")
+        yield group
 
 
-def test_a_job_that_the_kernel_kills_for_want_of_memory_says_so(server: Server, little_memory: Path) -> None:
+def test_a_job_that_the_kernel_kills_for_want_of_memory_says_so(server: Server, few_megabytes: Path) -> None:
     job = server.submit("growing").id
     server.in_stage(job, "field")
-    little_memory.write_text(str(server.worker(job)))
+    few_megabytes.write_text(str(server.worker(job)))
     (server.data / "jobs" / job / "go").touch()
     status = server.end_of(job)
     assert status.state is JobState.FAILED
@@ -240,13 +233,10 @@ def test_a_job_that_the_kernel_kills_for_want_of_memory_says_so(server: Server, 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system of its own, of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("needs the right to mount a file system")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with limits.small_disk(tmp_path / "disk") as folder:
+        if folder is None:
+            pytest.skip("needs the right to mount a file system")
+        yield folder
 
 
 def test_on_a_disk_that_is_really_full_nothing_is_half_written(small_disk: Path) -> None:

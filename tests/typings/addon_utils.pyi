@@ -1,0 +1,3 @@
+from types import ModuleType
+
+def modules(*, refresh: bool = ...) -> list[ModuleType]: ...
