@@ -138,7 +138,7 @@ def test_an_expression_is_saved_used_and_deleted(run, file):
     found = run("saved_expressions", "extras.py", avatar=str(file))
     assert "move some first" in found["sentences"][0] and "choose another name" in found["sentences"][1]
     assert found["used"] == pytest.approx({"mouthSmileLeft": 0.2})
-    assert {"Neutral", "Half smile", "Save Expression…"} <= set(found["drawn"])
+    assert {"Neutral", "Half smile", "Save…"} <= set(found["drawn"])
     assert json.loads(found["file"]) == {} and "no expression 'Half smile'" in found["sentences"][2]
 
 
