@@ -92,7 +92,19 @@ def _armature(avatar: AvatarData, name: str, made: list[Any]) -> Any:
             bpy.ops.object.mode_set(mode="OBJECT")
     finally:
         bpy.data.scenes.remove(workshop)
+    _gather_bones(data)
     return armature
+
+
+def _gather_bones(data: Any) -> None:
+    """Two bone collections; the eyes' stays hidden: their sticks look like black bars over the eyes, and mostly the
+    shape keys turn them."""
+    for name, chosen in (("Body", False), ("Eyes", True)):
+        collection = data.collections.new(name)
+        for bone in data.bones:
+            if bone.name.endswith("Eye") == chosen:
+                collection.assign(bone)
+        collection.is_visible = not chosen
 
 
 def _part(part: PartData, avatar: AvatarData, armature: Any, name: str, made: list[Any]) -> Part:

@@ -150,6 +150,9 @@ def import_avatar(given):
         ),
         "front": min(rest[head["maquette_part"]], key=lambda point: point.y).y,
         "bones": {b.name: [*b.head_local, *b.tail_local] for b in armature.data.bones},
+        "bone_collections": {
+            c.name: [c.is_visible, sorted(b.name for b in c.bones)] for c in armature.data.collections
+        },
         "active": bpy.context.object.name,
         "scenes": len(bpy.data.scenes),
     }

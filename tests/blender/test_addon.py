@@ -102,6 +102,8 @@ def test_an_avatar_is_imported_exactly(run, file, toy_avatar):
     for name, head, tail in zip(avatar.skeleton.names, avatar.skeleton.heads, avatar.skeleton.tails, strict=True):
         expected = [*(head + [0, 0, height]), *(tail + [0, 0, height])]
         assert found["bones"][name] == pytest.approx(expected, abs=1e-5)
+    assert found["bone_collections"]["Eyes"] == [False, ["LeftEye", "RightEye"]], "bars over the eyes"
+    assert found["bone_collections"]["Body"][0] and "Head" in found["bone_collections"]["Body"][1]
     assert found["active"].endswith(avatar.parts[0].name) and found["scenes"] == 1
 
 

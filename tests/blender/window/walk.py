@@ -195,7 +195,7 @@ class Walk:
     def look_at_materials(self) -> None:
         """As most artists look at what they got; without a graphics card the first picture takes its time."""
         self._blender.ask("preview")
-        time.sleep(12)
+        time.sleep(45)
         self.photograph("material_preview")
 
     def leave(self) -> None:
