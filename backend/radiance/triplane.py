@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
+from backend.radiance.canonical import warp_points
 from backend.radiance.decoder import Decoder, DecoderConfig
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ _CHUNK = 1 << 16
 class TriPlane:
     """A radiance field: `planes` in [-1, 1], the `decoder` that reads them, and `half_size` of its cube in metres.
 
-    Points are in metres in the head frame. Outside of the cube density is zero.
+    Points are in metres in the head frame. Outside of the cube density is zero. With a `warp` (see `canonical`) the
+    planes are in canonical space and points go through it first.
     """
 
     planes: Float[Tensor, "3 C H W"]
     decoder: Decoder
     half_size: float = DEFAULT_HALF_SIZE
+    warp: Float[Tensor, "3 R R R"] | None = None
 
     def __post_init__(self) -> None:
         shape, channels = tuple(self.planes.shape), self.decoder.config.channels
@@ -51,14 +54,17 @@ class TriPlane:
 
     def features(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N C"]:
         """Mean of the bilinear samples of the three planes; outside of the cube the border's texels continue."""
-        return sample_planes(self.planes[None], points[None] / self.half_size)[0]
+        return sample_planes(self.planes[None], self._on_planes(points / self.half_size)[None])[0]
+
+    def _on_planes(self, places: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        return places if self.warp is None else warp_points(self.warp[None], places[None])[0]
 
     def density(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Volume density in 1/m. Reads only the density channels, so it is cheaper than `colour_and_density`."""
         planes = self.planes[None, :, self.decoder.config.colour_channels :]
 
         def decode(part: Tensor) -> Tensor:
-            logits, _ = self.decoder.density_logits(sample_planes(planes, part[None])[0])
+            logits, _ = self.decoder.density_logits(sample_planes(planes, self._on_planes(part)[None])[0])
             return self.decoder.density(logits) * _inside(part)
 
         return torch.cat([decode(part) for part in (points / self.half_size).split(_CHUNK)]) / self.half_size
@@ -67,7 +73,7 @@ class TriPlane:
         """sRGB colour in [0, 1] and density in 1/m."""
         colours, densities = [], []
         for part in (points / self.half_size).split(_CHUNK):
-            colour, logits = self.decoder(sample_planes(self.planes[None], part[None])[0])
+            colour, logits = self.decoder(sample_planes(self.planes[None], self._on_planes(part)[None])[0])
             colours.append(colour)
             densities.append(self.decoder.density(logits) * _inside(part))
         return torch.cat(colours), torch.cat(densities) / self.half_size
@@ -84,7 +90,8 @@ class TriPlane:
     def to(self, device: torch.device | str) -> TriPlane:
         """Copy on another device."""
         decoder = copy.deepcopy(self.decoder).to(device)
-        return dataclasses.replace(self, planes=self.planes.to(device), decoder=decoder)
+        warp = None if self.warp is None else self.warp.to(device)
+        return dataclasses.replace(self, planes=self.planes.to(device), decoder=decoder, warp=warp)
 
     def save(self, path: str | Path) -> None:
         """Write planes, decoder and conventions into one `.safetensors` file, whole or not at all.
@@ -94,6 +101,8 @@ class TriPlane:
         from safetensors.torch import save
 
         tensors = {"planes": self.planes.detach().cpu().contiguous()}
+        if self.warp is not None:
+            tensors["warp"] = self.warp.cpu().contiguous()
         tensors |= {f"decoder.{name}": value.cpu() for name, value in self.decoder.state_dict().items()}
         # One key only: the order of several would differ between runs, and so would the bytes.
         metadata = {
@@ -131,9 +140,9 @@ class TriPlane:
             if metadata["plane_order"] != PLANE_ORDER:
                 raise ValueError(f"planes in the order {metadata['plane_order']}")
             decoder = Decoder(DecoderConfig(**metadata["decoder"])).requires_grad_(False)
-            planes = tensors.pop("planes")
+            planes, warp = tensors.pop("planes"), tensors.pop("warp", None)
             decoder.load_state_dict({name.removeprefix("decoder."): value for name, value in tensors.items()})
-            return cls(planes, decoder, float(metadata["half_size"]))
+            return cls(planes, decoder, float(metadata["half_size"]), warp)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise MaquetteError(
                 ErrorCode.MODEL_MISSING,

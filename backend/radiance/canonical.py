@@ -1,0 +1,129 @@
+"""Planes in the body model's canonical space: every person's eyes, mouth and ears lie on the same texels.
+
+A tri-plane in plain space has to say where a face is and what it looks like; in canonical space only the latter is
+left to it, and shape, expression and pose stay in the body model. A `Warp` is the way there: a coarse grid over the
+cube, per avatar, that holds for every place in posed space the place in the planes. It is smooth, so it moves jaws and
+shoulders, not the rims of lips. On top, the axes of canonical space are stretched around the face (`FOVEA`), which a
+plane of the same size then shows half as large again as the shoulders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.spatial import KDTree
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from backend.body_model.base import BodyModel
+
+GRID = 32
+"""Nodes of a warp's grid along each axis."""
+CONTROLS = 800
+_SOFTNESS = 0.008
+"""Metres under which controls blend into each other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fovea:
+    """Stretch of each axis of the cube by asinh: `centre` in cube coordinates, `strength` 0 for none."""
+
+    centre: tuple[float, float, float] = (0.0, -0.2, -0.05)
+    strength: tuple[float, float, float] = (2.5, 2.0, 2.0)
+
+    def __call__(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+        """Cube coordinates to plane coordinates; the ends of the axes stay where they are, lines go on beyond them."""
+        result = np.empty_like(points)
+        for axis, (centre, strength) in enumerate(zip(self.centre, self.strength, strict=True)):
+            values = points[..., axis]
+            if strength == 0:
+                result[..., axis] = values
+                continue
+            low, high = (np.arcsinh(strength * (end - centre)) for end in (-1.0, 1.0))
+            bent = np.arcsinh(strength * (values - centre))
+            result[..., axis] = 2 * (bent - low) / (high - low) - 1
+        return result
+
+    def inverse(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+        """Plane coordinates to cube coordinates."""
+        result = np.empty_like(points)
+        for axis, (centre, strength) in enumerate(zip(self.centre, self.strength, strict=True)):
+            values = points[..., axis]
+            if strength == 0:
+                result[..., axis] = values
+                continue
+            low, high = (np.arcsinh(strength * (end - centre)) for end in (-1.0, 1.0))
+            result[..., axis] = np.sinh(low + (values + 1) / 2 * (high - low)) / strength + centre
+        return result
+
+
+FOVEA = Fovea()
+
+
+def warp_points(grid: Float[Tensor, "B 3 R R R"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
+    """Posed places to places in the planes, both in cube coordinates; trilinear between the nodes of `grid`."""
+    samples = F.grid_sample(grid, points[:, None, None], padding_mode="border", align_corners=True)
+    return samples[:, :, 0, 0].transpose(1, 2)
+
+
+@functools.lru_cache(maxsize=4)
+def control_vertices(model: BodyModel, count: int = CONTROLS) -> Int[np.ndarray, " K"]:
+    """Vertices of the outer skin spread evenly over the canonical body by farthest-point sampling, in mirrored pairs:
+    the second half of the result is the mirror image of the first."""
+    topology = model.topology
+    mirrored = KDTree(model.template).query(model.template * [-1, 1, 1])[1]
+    skin = np.unique(topology.faces[topology.parts["skin"]])
+    skin = skin[(topology.regions["mouth_interior"][skin] < 0.5) & (model.template[skin, 0] > 1e-4)]
+    places = model.template[skin]
+    chosen = [int(np.argmin(places[:, 1]))]
+    distance = np.full(len(skin), np.inf)
+    while len(chosen) < min(count // 2, len(skin)):
+        distance = np.minimum(distance, ((places - places[chosen[-1]]) ** 2).sum(1))
+        chosen.append(int(distance.argmax()))
+    half = skin[np.array(chosen)]
+    return np.concatenate([half, mirrored[half]])
+
+
+def mirror_body(body: Float[Tensor, "B K 3"]) -> Float[Tensor, "B K 3"]:
+    """The controls of the mirrored person."""
+    left, right = body.chunk(2, 1)
+    return torch.cat([right, left], 1) * body.new_tensor([-1.0, 1.0, 1.0])
+
+
+def mirror_warp(grid: Float[Tensor, "B 3 R R R"]) -> Float[Tensor, "B 3 R R R"]:
+    """The warp of the mirrored person, through a fovea in the middle of the x axis."""
+    return grid.flip(-1) * grid.new_tensor([-1.0, 1.0, 1.0])[:, None, None, None]
+
+
+def mirror_planes(planes: Float[Tensor, "*B 3 C H W"]) -> Float[Tensor, "*B 3 C H W"]:
+    """The planes of the mirrored person: x runs along the columns of the first two."""
+    xy, xz, yz = planes.unbind(-4)
+    return torch.stack([xy.flip(-1), xz.flip(-1), yz], -4)
+
+
+def blend_weights(places: Float[Tensor, "N 3"], controls: Float[Tensor, "K 3"]) -> Float[Tensor, "N K"]:
+    """How much of each control's move a place makes (Shepard's inverse distances); rows sum to 1; metres."""
+    weights = (torch.cdist(places, controls).square() + _SOFTNESS**2) ** -2.0
+    return weights / weights.sum(1, keepdim=True)
+
+
+def warp_grid(
+    posed: Float[Tensor, "K 3"],
+    canonical: Float[Tensor, "K 3"],
+    half_size: float,
+    fovea: Fovea = FOVEA,
+    size: int = GRID,
+) -> Float[Tensor, "3 R R R"]:
+    """The grid that takes the posed controls (metres) to where they are in canonical space, and through the fovea."""
+    axis = torch.linspace(-half_size, half_size, size, dtype=posed.dtype, device=posed.device)
+    nodes = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")[::-1], -1).reshape(-1, 3)  # x runs fastest
+    moved = nodes + blend_weights(nodes, posed) @ (canonical - posed)
+    places = fovea((moved / half_size).cpu().numpy())
+    return torch.as_tensor(places, dtype=torch.float32, device=posed.device).reshape(size, size, size, 3).permute(3, 0, 1, 2)

@@ -1,0 +1,174 @@
+"""The base model (Rodin, section 3.2): planes from noise, steered by the portrait's latent, tokens and aligned features.
+
+It predicts the clean planes (x0), so at the last time-step, where its input is nothing but noise, it is a one-step
+regressor. Planes are normalised: the mean of the training planes taken off, divided by one spread per channel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from backend.rodin.aligned import ANCHOR_CHANNELS, Anchors
+from backend.rodin.unet import PlaneUNet, wave_embedding
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseConfig:
+    """Sizes of the base model. `paper` is Rodin's: planes of 64 x 64 x 32 and an ADM-sized U-Net.
+
+    `aligned`: features of the portrait at the anchors; `kind`: see `plane_layers.PlaneBlock`; `latent`: whether the
+    portrait's vector steers the normalisation.
+    """
+
+    size: int = 64
+    channels: int = 16
+    patch: int = 2
+    widths: tuple[int, ...] = (80, 112, 144)
+    blocks: tuple[int, ...] = (2, 2, 2)
+    attention_from: int = 1
+    embedding: int = 256
+    latent_size: int = 256
+    tokens: int = 128
+    picture: int = 128
+    feature_channels: int = 24
+    dropout: float = 0.0
+    kind: str = "aware"
+    aligned: bool = True
+    latent: bool = True
+
+    @classmethod
+    def paper(cls) -> BaseConfig:
+        """As close to Rodin as is known (`portrait tokens` and aligned features are ours)."""
+        return cls(64, 32, 1, (192, 384, 576, 768), (3, 3, 3, 3), 1, 768, 512, 512, 256, 64, 0.1)
+
+
+class PortraitEncoder(nn.Module):
+    """A portrait (sRGB and alpha) to features for the anchors, tokens of an 8 x 8 grid, and one latent vector."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        c, wide = config.feature_channels, config.tokens
+        levels = (config.picture // 8).bit_length() - 1
+        widths = [c, *[min(wide, c * 2 ** (i + 1)) for i in range(levels)]]
+        self.enter = nn.Sequential(nn.Conv2d(4, c, 3, padding=1), _ConvBlock(c))
+        self.levels = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), _ConvBlock(b))
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.mix = nn.ModuleList(nn.Conv2d(w, c, 1) for w in widths[1:4])
+        self.to_tokens = nn.Conv2d(widths[-1], wide, 1)
+        self.place = nn.Parameter(0.02 * torch.randn(64, wide))
+        self.to_latent = nn.Sequential(nn.Linear(2 * wide, config.latent_size), nn.SiLU())
+        self.latent_out = nn.Linear(config.latent_size, config.latent_size)
+
+    def forward(self, picture: Float[Tensor, "B 4 H W"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Features B x C x h x w at half the picture's size, tokens B x 64 x K, latent B x Z."""
+        x = self.enter(picture)
+        features: Tensor | None = None
+        for number, level in enumerate(self.levels):
+            x = level(x)
+            if number < len(self.mix):
+                part = self.mix[number](x)
+                if features is None:
+                    features = part
+                else:
+                    features = features + F.interpolate(
+                        part, features.shape[-2:], mode="bilinear", align_corners=False
+                    )
+        assert features is not None
+        tokens = self.to_tokens(x).flatten(2).transpose(1, 2) + self.place
+        pooled = torch.cat([tokens.mean(1), tokens.amax(1)], 1)
+        return features, tokens, self.latent_out(self.to_latent(pooled))
+
+
+class _ConvBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
+            nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """A portrait and how the body stands in it.
+
+    `picture` sRGB and alpha, grey where there is nobody; `body` the posed controls, metres; `world_to_camera` and
+    `intrinsics` (pixels of `picture`) of its camera; `keep` is 0 for samples that shall not see the portrait.
+    """
+
+    picture: Float[Tensor, "B 4 H W"]
+    body: Float[Tensor, "B K 3"]
+    world_to_camera: Float[Tensor, "B 4 4"]
+    intrinsics: Float[Tensor, "B 3 3"]
+    keep: Float[Tensor, "B"]
+
+
+class BaseModel(nn.Module):
+    """Noisy planes, time-step and portrait to clean planes, all normalised."""
+
+    def __init__(self, config: BaseConfig, anchors: Anchors) -> None:
+        super().__init__()
+        self.config, self.anchors = config, anchors
+        self.encoder = PortraitEncoder(config)
+        aligned = 2 * (ANCHOR_CHANNELS + config.feature_channels)
+        self.unet = PlaneUNet(
+            config.size,
+            config.channels + aligned,
+            config.channels,
+            widths=config.widths,
+            blocks=config.blocks,
+            attention_from=config.attention_from,
+            embedding=config.embedding,
+            tokens=config.tokens,
+            dropout=config.dropout,
+            kind=config.kind,
+            patch=config.patch,
+        )
+        self.time = nn.Sequential(nn.Linear(128, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding))
+        self.from_latent = nn.Linear(config.latent_size, config.embedding)
+        self.no_tokens = nn.Parameter(0.02 * torch.randn(64, config.tokens))
+
+    def encode(self, condition: Condition) -> tuple[Tensor, Tensor, Tensor]:
+        """Aligned features B x 3 x D x S x S, tokens and latent: all that the portrait says, once per sampling."""
+        picture = condition.picture
+        features, tokens, latent = self.encoder(picture)
+        size = (picture.shape[-2], picture.shape[-1])
+        moves = self.anchors.moves(condition.body)
+        camera = condition.world_to_camera, condition.intrinsics, size
+        plain = torch.cat([picture[:, :3] * picture[:, 3:], picture[:, 3:]], 1)
+        seen = self.anchors.see(moves, plain, *camera)
+        deep = self.anchors.see(moves, features, *camera)
+        s = self.config.size
+        facing = self.anchors.facing(moves, condition.world_to_camera)
+        moved = (moves / 0.01).unflatten(1, (3, 2, s, s)).permute(0, 1, 2, 5, 3, 4)
+        keep = condition.keep[:, None, None, None, None, None]
+        aligned = torch.cat([seen * keep, deep * keep, facing * keep, moved], 3).flatten(2, 3)
+        if not self.config.aligned:
+            aligned = torch.zeros_like(aligned)
+        keep = condition.keep[:, None]
+        tokens = torch.where(keep[..., None] > 0, tokens, self.no_tokens)
+        return aligned, tokens, latent * keep
+
+    def forward(
+        self, planes: Float[Tensor, "B 3 C S S"], time: Float[Tensor, "B"], encoded: tuple[Tensor, Tensor, Tensor]
+    ) -> Float[Tensor, "B 3 C S S"]:
+        """`time` in [0, 1]: 0 clean, 1 nothing but noise."""
+        aligned, tokens, latent = encoded
+        embedding = self.time(wave_embedding(time, 128))
+        if self.config.latent:
+            embedding = embedding + self.from_latent(latent)
+        return self.unet(torch.cat([planes, aligned.to(planes.dtype)], 2), embedding, tokens)

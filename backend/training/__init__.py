@@ -1,0 +1,1 @@
+"""Training of the learned engines, and of nothing else: inference imports nothing from here."""
