@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+CLASSES = ("skin", "hair", "garment", "beard", "glasses", "headwear")
+"""What matter can be, for decoders that tell; eyes, mouth and brows count as skin, earrings as glasses."""
+
+
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
     """Sizes of the decoder; the defaults are the small one, `paper()` is RodinHD's.
@@ -26,6 +30,7 @@ class DecoderConfig:
     `channels` of a feature, of which the last `density_channels` carry density; `octaves` of the Fourier embedding
     (0 for none); `width` of all hidden layers; `geometry_channels` that the density part hands to the colour part;
     `colour_layers` hidden layers of the colour part.
+    `classes` of matter (`CLASSES`) that the colour part tells apart, 0 for none.
     `occupancy_length` is the D0 of `TriPlane.occupancy`, in cube units. With the activation "softplus" the density is
     softplus(o) / D0, so the opacity of a length D0 is exactly sigmoid(o): points and rays train the same number.
     `feature_scale` and `density_bias` start the network where planes of small values mean mostly empty space.
@@ -37,6 +42,7 @@ class DecoderConfig:
     width: int = 64
     geometry_channels: int = 16
     colour_layers: int = 1
+    classes: int = 0
     activation: str = "softplus"
     occupancy_length: float = 0.04
     feature_scale: float = 4.0
@@ -50,7 +56,7 @@ class DecoderConfig:
     @classmethod
     def paper(cls) -> DecoderConfig:
         """RodinHD's decoder for 32 channels: 24 for colour, 8 for density, two octaves, width 128, exp density."""
-        return cls(32, 8, 2, 128, 128, 2, "exp", occupancy_length=0.02, feature_scale=1.0, density_bias=0.0)
+        return cls(32, 8, 2, 128, 128, 2, activation="exp", occupancy_length=0.02, feature_scale=1.0, density_bias=0.0)
 
 
 class Decoder(nn.Module):
@@ -65,7 +71,7 @@ class Decoder(nn.Module):
         self.geometry_in = nn.Linear(config.density_channels * embedded, config.width)
         self.geometry_out = nn.Linear(config.width, 1 + config.geometry_channels)
         colour_in = config.colour_channels * embedded + config.geometry_channels
-        widths = [colour_in, *[config.width] * config.colour_layers, 3]
+        widths = [colour_in, *[config.width] * config.colour_layers, 3 + config.classes]
         self.colour_layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         with torch.no_grad():
             self.geometry_out.bias[0] = config.density_bias
@@ -98,10 +104,17 @@ class Decoder(nn.Module):
 
     def colour(self, features: Float[Tensor, "*n E"], geometry: Float[Tensor, "*n G"]) -> Float[Tensor, "*n 3"]:
         """Colour from the colour channels and the geometry feature."""
+        return self.appearance(features, geometry)[0]
+
+    def appearance(
+        self, features: Float[Tensor, "*n E"], geometry: Float[Tensor, "*n G"]
+    ) -> tuple[Float[Tensor, "*n 3"], Float[Tensor, "*n K"]]:
+        """Colour, and logits of the classes."""
         hidden = torch.cat([self._embed(features), geometry], -1)
         for layer in self.colour_layers[:-1]:
             hidden = torch.relu(layer(hidden))
-        return torch.sigmoid(self.colour_layers[-1](hidden))
+        out = self.colour_layers[-1](hidden)
+        return torch.sigmoid(out[..., :3]), out[..., 3:]
 
     def density(self, logits: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """Density per cube unit."""

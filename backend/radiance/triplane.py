@@ -78,6 +78,15 @@ class TriPlane:
             densities.append(self.decoder.density(logits) * _inside(part))
         return torch.cat(colours), torch.cat(densities) / self.half_size
 
+    def classes(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N K"]:
+        """Probabilities of `decoder.CLASSES`; K is 0 for a decoder that does not tell."""
+        split, parts = self.decoder.config.colour_channels, []
+        for part in (points / self.half_size).split(_CHUNK):
+            features = sample_planes(self.planes[None], self._on_planes(part)[None])[0]
+            geometry = self.decoder.density_logits(features[..., split:])[1]
+            parts.append(self.decoder.appearance(features[..., :split], geometry)[1].softmax(-1))
+        return torch.cat(parts)
+
     def occupancy(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Opacity in [0, 1] of the decoder's `occupancy_length` of matter: 0.5 is the surface."""
         length = self.decoder.config.occupancy_length * self.half_size

@@ -31,13 +31,20 @@ _GAP, _NEAR_BAND = 0.02, 0.12
 _GUIDED_BAND = (-0.14, 0.06)
 
 
+# Of `synthetic_data.person.SEGMENTS`: background, skin, eye, teeth, tongue, hair, brow, lash, garment, beard, glasses,
+# headwear, earring.
+CLASS_OF_SEGMENT = torch.tensor([0, 0, 0, 0, 0, 1, 0, 0, 2, 3, 4, 5, 4], dtype=torch.uint8)
+
+
 @dataclasses.dataclass(frozen=True)
 class Points:
-    """Labelled points of B heads in cube coordinates: occupancy 0 or 1, sRGB colours; weights of zero leave one out."""
+    """Labelled points of B heads in cube coordinates: occupancy 0 or 1, sRGB colours, classes (of
+    `radiance.decoder.CLASSES`); weights of zero leave one out."""
 
     places: Float[Tensor, "B N 3"]
     occupancy: Float[Tensor, "B N"]
     colours: Float[Tensor, "B N 3"]
+    classes: Int[Tensor, "B N"]
     weights: Float[Tensor, "B N"]
     colour_weights: Float[Tensor, "B N"]
 
@@ -66,6 +73,7 @@ class HeadBank:
     rgb: Tensor
     alpha: Tensor
     depth: Tensor
+    classes: Tensor
     world_to_camera: Float[Tensor, "N V 4 4"]
     intrinsics: Float[Tensor, "N V 3 3"]
     portraits: Tensor
@@ -96,6 +104,7 @@ class HeadBank:
         batch, pixels = len(heads), count // 3
         view, row, column = self._pixels(heads, pixels, generator, on_head=0.85)
         rgb, alpha, z, origin, direction = self._at(heads, view, row, column)
+        classes = self.classes[heads[:, None], view, 0, row, column].long()
         near, far = intersect_cube(origin, direction, 1.0)
         per_unit = 1 / direction.norm(dim=-1, keepdim=True)
         sees = (z > 0) & (z >= near) & (z <= far) & (alpha > 127)
@@ -111,7 +120,8 @@ class HeadBank:
         zeros = torch.zeros_like(ok)
         weights = torch.cat([ok * hit, ok * hit, ok], 1)
         colour_weights = torch.cat([ok * hit * (alpha[..., 0] > _OPAQUE), zeros, zeros], 1)
-        return Points(places, torch.cat([hit, zeros, zeros], 1), rgb.repeat(1, 3, 1), weights, colour_weights)
+        occupancy = torch.cat([hit, zeros, zeros], 1)
+        return Points(places, occupancy, rgb.repeat(1, 3, 1), classes.repeat(1, 3), weights, colour_weights)
 
     def draw_rays(self, heads: Int[Tensor, " B"], count: int, samples: int, generator: torch.Generator) -> Rays:
         """Rays, most of them through the head; a third of the samples all along, the rest around the known depth."""
@@ -201,6 +211,7 @@ def load_bank(
                 "rgb": _bytes(item["rgb"]),
                 "alpha": _bytes(item["alpha"]),
                 "depth": (item["depth"] * 1000).round().to(torch.int16),
+                "classes": CLASS_OF_SEGMENT[item["segmentation"]],
                 "world_to_camera": item["world_to_camera"],
                 "intrinsics": item["intrinsics"],
                 "portraits": torch.cat([_bytes(condition["rgb"]), _bytes(condition["alpha"])], 1),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backend.training.bank import Points, Rays
 
 COLOUR_WEIGHT = 5.0
+CLASS_WEIGHT = 0.1
 ALPHA_WEIGHT = 0.5
 _NEGLIGIBLE = 1e-3
 
@@ -37,7 +38,7 @@ def point_loss(
     points: Points,
     colour_weight: float = COLOUR_WEIGHT,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of occupancy and squared error of colour, each a weighted mean over all points."""
+    """Cross-entropy of occupancy, squared error of colour and cross-entropy of the class, each a weighted mean over all points."""
     split = decoder.config.colour_channels
     places = points.places if warps is None else warp_points(warps, points.places)
     logits, geometry = decoder.density_logits(sample_planes(planes[:, :, split:], places))
@@ -45,10 +46,14 @@ def point_loss(
     loss = (entropy * points.weights).sum() / points.weights.sum().clamp(min=1)
     # Only the first third, the surface points, can have a colour.
     seen = points.places.shape[1] // 3
-    colour = decoder.colour(sample_planes(planes[:, :, :split], places[:, :seen]), geometry[:, :seen])
+    features = sample_planes(planes[:, :, :split], places[:, :seen])
+    colour, kinds = decoder.appearance(features, geometry[:, :seen])
     weights = points.colour_weights[:, :seen]
-    error = (colour - points.colours[:, :seen]).square().mean(-1)
-    return loss + colour_weight * (error * weights).sum() / weights.sum().clamp(min=1)
+    error = (colour - points.colours[:, :seen]).square().mean(-1) * colour_weight
+    if decoder.config.classes:
+        entropy = F.cross_entropy(kinds.transpose(1, 2), points.classes[:, :seen], reduction="none")
+        error = error + CLASS_WEIGHT * entropy
+    return loss + (error * weights).sum() / weights.sum().clamp(min=1)
 
 
 def render_rays(

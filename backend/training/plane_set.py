@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from backend.radiance.decoder import Decoder, DecoderConfig
+from backend.radiance.decoder import CLASSES, Decoder, DecoderConfig
 from backend.radiance.regularisers import roughness, sparsity
 from backend.radiance.triplane import resize_planes
 from backend.training.bank import HeadBank, batches
@@ -36,7 +36,9 @@ class PlaneSetConfig:
     """The recipe; batch sizes are per head and step. A head is visited `visits` times, rays start after the part
     `ray_start` of them."""
 
-    decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
+    decoder: DecoderConfig = dataclasses.field(
+        default_factory=lambda: DecoderConfig(classes=len(CLASSES))
+    )
     levels: tuple[int, ...] = (16, 32, 64)
     visits: int = 40
     heads_per_step: int = 16

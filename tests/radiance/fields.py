@@ -39,7 +39,7 @@ class Shape(TriPlane):
 
 def shape(distance, matter: float = 1e4) -> Shape:
     empty = uniform(1e-6)
-    return Shape(empty.planes, empty.decoder, empty.half_size, distance, matter)
+    return Shape(empty.planes, empty.decoder, empty.half_size, distance=distance, matter=matter)
 
 
 def sphere(radius: float = 0.12, centre=(0.03, -0.02, 0.04), matter: float = 1e4) -> Shape:
