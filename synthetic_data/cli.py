@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True, metavar="DIR")
     pack = command("pack", _pack, "write a small copy for training: few files", "folder of the set")
     pack.add_argument("--out", type=Path, required=True, metavar="DIR")
+    pack.add_argument("--partial", action="store_true", help="what is finished so far")
     return parser
 
 
@@ -280,6 +281,6 @@ def _pack(options: argparse.Namespace) -> None:
     from synthetic_data.pack import write_pack
     from synthetic_data.plan import human_bytes
 
-    paths = write_pack(options.folder, options.out)
+    paths = write_pack(options.folder, options.out, partial=options.partial)
     size = sum(path.stat().st_size for path in paths)
     print(f"Done: {options.out.resolve()} holds {len(paths)} files of together {human_bytes(size)}")

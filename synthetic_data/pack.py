@@ -28,14 +28,14 @@ _MARGIN = 2**20
 """Left for cameras and parameters within `FILE_LIMIT`."""
 
 
-def write_pack(folder: Path, out: Path, *, limit: int = FILE_LIMIT) -> list[Path]:
+def write_pack(folder: Path, out: Path, *, limit: int = FILE_LIMIT, partial: bool = False) -> list[Path]:
     """Write ``pack-000.npz``... into `out`, none larger than `limit`, and return their paths.
 
     Raises:
-        MaquetteError: the set is not finished or damaged.
+        MaquetteError: the set is damaged, or not finished and `partial` does not allow that.
         ValueError: `out` holds other files of this kind.
     """
-    data = DataSet.open(folder)
+    data = DataSet.open(folder, partial=partial)
     out.mkdir(parents=True, exist_ok=True)
     if any(out.glob("pack-*.npz")):
         raise ValueError(f"{out} already holds a packed set: choose another folder")

@@ -126,4 +126,8 @@ def warp_grid(
     nodes = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")[::-1], -1).reshape(-1, 3)  # x runs fastest
     moved = nodes + blend_weights(nodes, posed) @ (canonical - posed)
     places = fovea((moved / half_size).cpu().numpy())
-    return torch.as_tensor(places, dtype=torch.float32, device=posed.device).reshape(size, size, size, 3).permute(3, 0, 1, 2)
+    return (
+        torch.as_tensor(places, dtype=torch.float32, device=posed.device)
+        .reshape(size, size, size, 3)
+        .permute(3, 0, 1, 2)
+    )

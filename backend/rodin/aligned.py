@@ -9,7 +9,7 @@ texels of the eye, in all three planes, whatever the person's shape, expression 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -79,9 +79,7 @@ class Anchors:
 
 
 @functools.lru_cache(maxsize=4)
-def make_anchors(
-    model: BodyModel, size: int, fovea: Fovea = FOVEA, half_size: float = DEFAULT_HALF_SIZE
-) -> Anchors:
+def make_anchors(model: BodyModel, size: int, fovea: Fovea = FOVEA, half_size: float = DEFAULT_HALF_SIZE) -> Anchors:
     """Anchors on the canonical body for planes of `size` texels."""
     topology = model.topology
     skin = topology.faces[topology.parts["skin"]]
@@ -101,7 +99,7 @@ def make_anchors(
             screen = np.c_[texels, 100 + sign * on_planes[:, depth_axis]]
             drawn = rasterize(screen, faces, size, size)
             hit = drawn.face_index >= 0
-            lent = ndimage.distance_transform_edt(~hit, return_distances=False, return_indices=True)
+            lent: Any = ndimage.distance_transform_edt(~hit, return_distances=False, return_indices=True)
             depth = sign * (drawn.depth - 100)
             coordinates = np.zeros((size, size, 3))
             coordinates[..., u], coordinates[..., v] = columns, rows

@@ -1,4 +1,4 @@
-"""The base model (Rodin, section 3.2): planes from noise, steered by the portrait's latent, tokens and aligned features.
+"""The base model (Rodin, section 3.2): planes from noise, steered by the portrait's latent, tokens and what it shows.
 
 It predicts the clean planes (x0), so at the last time-step, where its input is nothing but noise, it is a one-step
 regressor. Planes are normalised: the mean of the training planes taken off, divided by one spread per channel.
@@ -7,6 +7,7 @@ regressor. Planes are normalised: the mean of the training planes taken off, div
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
@@ -61,8 +62,7 @@ class PortraitEncoder(nn.Module):
         widths = [c, *[min(wide, c * 2 ** (i + 1)) for i in range(levels)]]
         self.enter = nn.Sequential(nn.Conv2d(4, c, 3, padding=1), _ConvBlock(c))
         self.levels = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), _ConvBlock(b))
-            for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), _ConvBlock(b)) for a, b in itertools.pairwise(widths)
         )
         self.mix = nn.ModuleList(nn.Conv2d(w, c, 1) for w in widths[1:4])
         self.to_tokens = nn.Conv2d(widths[-1], wide, 1)
@@ -81,9 +81,7 @@ class PortraitEncoder(nn.Module):
                 if features is None:
                     features = part
                 else:
-                    features = features + F.interpolate(
-                        part, features.shape[-2:], mode="bilinear", align_corners=False
-                    )
+                    features = features + F.interpolate(part, features.shape[-2:], mode="bilinear", align_corners=False)
         assert features is not None
         tokens = self.to_tokens(x).flatten(2).transpose(1, 2) + self.place
         pooled = torch.cat([tokens.mean(1), tokens.amax(1)], 1)
@@ -138,7 +136,9 @@ class BaseModel(nn.Module):
             kind=config.kind,
             patch=config.patch,
         )
-        self.time = nn.Sequential(nn.Linear(128, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding))
+        self.time = nn.Sequential(
+            nn.Linear(128, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding)
+        )
         self.from_latent = nn.Linear(config.latent_size, config.embedding)
         self.no_tokens = nn.Parameter(0.02 * torch.randn(64, config.tokens))
 

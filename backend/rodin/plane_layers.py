@@ -125,9 +125,7 @@ class PlaneAttention(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(
-        self, planes: Float[Tensor, "B 3 C H W"], tokens: Float[Tensor, "B T K"]
-    ) -> Float[Tensor, "B 3 C H W"]:
+    def forward(self, planes: Float[Tensor, "B 3 C H W"], tokens: Float[Tensor, "B T K"]) -> Float[Tensor, "B 3 C H W"]:
         batch, _, channels, height, width = planes.shape
         x = self.norm(planes).permute(0, 1, 3, 4, 2).reshape(batch, -1, channels)
         q, k, v = self.project(x).chunk(3, -1)

@@ -58,7 +58,9 @@ class PlaneUNet(nn.Module):
             self.down.append(stage)
             if level < len(widths) - 1:
                 skips.append(width)
-        self.middle = nn.ModuleList([_Step(block(width, width), attend(len(widths) - 1)), _Step(block(width, width), None)])
+        self.middle = nn.ModuleList(
+            [_Step(block(width, width), attend(len(widths) - 1)), _Step(block(width, width), None)]
+        )
         for level in reversed(range(len(widths))):
             stage = nn.ModuleList()
             for _ in range(blocks[level] + 1):

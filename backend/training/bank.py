@@ -91,8 +91,8 @@ class HeadBank:
 
     def to(self, device: torch.device | str) -> HeadBank:
         """The same bank on another device."""
-        moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return HeadBank(**{k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in moved.items()})
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{k: v.to(device) for k, v in values.items() if isinstance(v, torch.Tensor)})
 
     def warp(self, heads: Tensor) -> Float[Tensor, "B 3 R R R"] | None:
         """The warps of some heads."""
@@ -134,7 +134,10 @@ class HeadBank:
         rgb, alpha, z, origin, direction = self._at(heads, view, row, column)
         near, far = intersect_cube(origin, direction, 1.0)
         per_unit = 1 / direction.norm(dim=-1, keepdim=True)
-        coverage = (alpha / 255) * (~((z > 0) & (z > far))).float()
+        # A ray that misses the cube gets no length at all; what it sees lies outside, as does all behind the cube.
+        outside = (far <= near) | ((z > 0) & (z > far))
+        far = torch.maximum(far, near)
+        coverage = (alpha / 255) * (~outside).float()
         known = (z > 0) & (z >= near) & (z <= far)
         low = torch.where(known, torch.maximum(z + _GUIDED_BAND[0] * per_unit, near), near)
         high = torch.where(known, torch.minimum(z + _GUIDED_BAND[1] * per_unit, far), far)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from backend.radiance.canonical import mirror_body, mirror_planes, mirror_warp
+from backend.radiance.canonical import mirror_body, mirror_planes
 from backend.rodin.base import BaseConfig, BaseModel, Condition
 from backend.rodin.schedule import add_noise, signal
 from backend.training.losses import point_loss, ray_loss
@@ -82,7 +82,9 @@ class BaseStage:
         self.step_number, self.seconds = 0, 0.0
         self.history: list[tuple[int, dict[str, float]]] = []
 
-    def run(self, *, until: int | None = None, report: Callable[[int, dict[str, float]], None] = lambda s, f: None) -> None:
+    def run(
+        self, *, until: int | None = None, report: Callable[[int, dict[str, float]], None] = lambda s, f: None
+    ) -> None:
         """Go on to step `until`, or to the end."""
         end = min(until or self.config.steps, self.config.steps)
         while self.step_number < end:
@@ -144,7 +146,11 @@ class BaseStage:
         config, step = self.config, self.step_number
         warm = min(1.0, (step + 1) / config.warm_up)
         fraction = step / config.steps
-        return config.rate * warm * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * fraction)))
+        return (
+            config.rate
+            * warm
+            * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * fraction)))
+        )
 
     @torch.no_grad()
     def _average(self) -> None:

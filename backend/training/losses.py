@@ -38,7 +38,7 @@ def point_loss(
     points: Points,
     colour_weight: float = COLOUR_WEIGHT,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of occupancy, squared error of colour and cross-entropy of the class, each a weighted mean over all points."""
+    """Cross-entropy of occupancy, squared error of colour and cross-entropy of the class, weighted means."""
     split = decoder.config.colour_channels
     places = points.places if warps is None else warp_points(warps, points.places)
     logits, geometry = decoder.density_logits(sample_planes(planes[:, :, split:], places))

@@ -7,21 +7,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from backend.radiance.cameras import Camera
 from backend.radiance.occupancy import OccupancyGrid
 from backend.radiance.renderer import RenderConfig, render_view
-from backend.radiance.cameras import Camera
 from backend.radiance.triplane import TriPlane
+from backend.rodin.base import Condition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from jaxtyping import Float
 
     from backend.radiance.decoder import Decoder
+    from backend.rodin.base import BaseModel
     from backend.training.bank import HeadBank
 
 QUICK = RenderConfig(coarse_samples=48, fine_samples=24)
 
 
-def view_of(bank: HeadBank, head: int, view: int) -> tuple[Camera, Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
+def view_of(
+    bank: HeadBank, head: int, view: int
+) -> tuple[Camera, Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
     """Camera, picture over white and alpha of one view."""
     k = bank.intrinsics[head, view].double().cpu().numpy()
     height, width = bank.rgb.shape[-2:]
@@ -37,7 +44,9 @@ def field_of(bank: HeadBank, head: int, planes: torch.Tensor, decoder: Decoder) 
     return TriPlane(planes, decoder, bank.half_size, warp)
 
 
-def render_head(bank: HeadBank, head: int, planes: torch.Tensor, decoder: Decoder, views: list[int]) -> list[np.ndarray]:
+def render_head(
+    bank: HeadBank, head: int, planes: torch.Tensor, decoder: Decoder, views: list[int]
+) -> list[np.ndarray]:
     """Renders over white, H x W x 3."""
     field = field_of(bank, head, planes, decoder)
     grid = OccupancyGrid.build(field, 64)
@@ -51,3 +60,45 @@ def psnr(one: np.ndarray, other: np.ndarray, mask: np.ndarray | None = None) -> 
     """Of two pictures in [0, 1], all of them or where `mask` is set, dB."""
     error = (one - other) ** 2
     return float(-10 * np.log10(max(float(error.mean() if mask is None else error[mask].mean()), 1e-10)))
+
+
+@torch.no_grad()
+def regress(model: BaseModel, bank: HeadBank, head: int, portrait: int = 0) -> torch.Tensor:
+    """One step from nothing but noise: normalised planes of one head from one of its portraits, the true body."""
+    pick = torch.tensor([head], device=bank.rgb.device)
+    picture = bank.portraits[pick, portrait].float() / 255
+    rgb, alpha = picture[:, :3], picture[:, 3:]
+    picture = torch.cat([rgb * alpha + 0.5 * (1 - alpha), alpha], 1)
+    condition = Condition(
+        picture,
+        bank.body[pick],
+        bank.portrait_world_to_camera[pick, portrait],
+        bank.portrait_intrinsics[pick, portrait],
+        torch.ones(1, device=picture.device),
+    )
+    size, channels = model.config.size, model.config.channels
+    noise = torch.randn((1, 3, channels, size, size), generator=torch.Generator().manual_seed(0)).to(picture.device)
+    return model(noise, torch.ones(1, device=picture.device), model.encode(condition))[0]
+
+
+def contact_sheet(
+    bank: HeadBank,
+    heads: list[int],
+    make: Callable[[int], torch.Tensor],
+    decoder: Decoder,
+    path: Path,
+    views: tuple[int, ...] = (0, 3, 4),
+) -> float:
+    """Portrait, then truth and render of some views, one head per row; returns the mean PSNR of the renders, dB."""
+    from PIL import Image
+
+    rows, figures = [], []
+    for head in heads:
+        drawn = render_head(bank, head, make(head), decoder, list(views))
+        true = [view_of(bank, head, view)[1] for view in views]
+        figures += [psnr(a, b) for a, b in zip(drawn, true, strict=True)]
+        portrait = bank.portraits[head, 0].permute(1, 2, 0).cpu().numpy() / 255
+        first = portrait[..., :3] * portrait[..., 3:] + 1 - portrait[..., 3:]
+        rows.append(np.hstack([first, *[picture for pair in zip(true, drawn, strict=True) for picture in pair]]))
+    Image.fromarray((np.vstack(rows) * 255 + 0.5).clip(0, 255).astype(np.uint8)).save(path)
+    return float(np.mean(figures))

@@ -2,8 +2,8 @@
 
 Each head's planes are a sum of levels (coarse ones converge first and fill what nobody saw) over a base that all heads
 share. Points come first, rays after with part of the points kept (`backend.radiance.fitting` says why). While they are
-decoded, planes are sometimes made smaller and back, or noisy: the decoder then reads low-resolution and generated planes
-too (Rodin, section 3.1).
+decoded, planes are sometimes made smaller and back, or noisy: the decoder then reads low-resolution and generated
+planes too (Rodin, section 3.1).
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ class PlaneSetConfig:
     """The recipe; batch sizes are per head and step. A head is visited `visits` times, rays start after the part
     `ray_start` of them."""
 
-    decoder: DecoderConfig = dataclasses.field(
-        default_factory=lambda: DecoderConfig(classes=len(CLASSES))
-    )
+    decoder: DecoderConfig = dataclasses.field(default_factory=lambda: DecoderConfig(classes=len(CLASSES)))
     levels: tuple[int, ...] = (16, 32, 64)
     visits: int = 40
     heads_per_step: int = 16
@@ -76,7 +74,9 @@ class PlaneSet:
         self.levels = [torch.zeros(shape(size), device=self.device) for size in config.levels]
         self.moments = [(torch.zeros_like(level), torch.zeros_like(level)) for level in self.levels]
         self.seen = torch.zeros(len(bank), device=self.device)
-        start = torch.randn((3, channels, config.levels[-1], config.levels[-1]), generator=torch.Generator().manual_seed(1))
+        start = torch.randn(
+            (3, channels, config.levels[-1], config.levels[-1]), generator=torch.Generator().manual_seed(1)
+        )
         self.base = torch.nn.Parameter((0.05 * start).to(self.device))
         shared = [self.base, *self.decoder.parameters()] if self.trains_decoder else [self.base]
         self.optimiser = torch.optim.Adam(shared, config.shared_rate, betas=(0.9, 0.99))

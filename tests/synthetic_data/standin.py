@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.body_model.anny import load_anny
 from backend.radiance.cameras import Camera
 from synthetic_data.archive import encode_npz
 from synthetic_data.config import DatasetConfig
@@ -40,6 +42,18 @@ def draw(camera: Camera, index: int, centre: tuple[float, float, float] = (0, 0,
     return {"rgba": rgba, "depth": depth, "normal": normal, "segmentation": hit.astype(np.uint8), "uv": uv}
 
 
+@functools.lru_cache
+def _body() -> dict[str, object]:
+    """The mean head, looking straight ahead."""
+    model = load_anny()
+    turns = {"yaw_degrees": 0.0, "pitch_degrees": 0.0, "roll_degrees": 0.0}
+    return {
+        "identity": [parameter.mean for parameter in model.identity_parameters],
+        "expression": [0.0] * len(model.expression_parameters),
+        "pose": turns,
+    }
+
+
 def render(config: DatasetConfig, index: int, threads: int) -> Record:
     """An identity of balls."""
     members, views = {}, []
@@ -49,7 +63,8 @@ def render(config: DatasetConfig, index: int, threads: int) -> Record:
             shown = draw(view.camera, index + 1000 * take)
             members |= encode_view(view.name, {key: shown[key] for key in config.passes})
             views.append(view)
-    said = {"spec": {"seed": config.seed, "index": index}, "caption": f"ball {index}", "attributes": {"odd": index % 2}}
+    spec = {"seed": config.seed, "index": index, **_body()}
+    said = {"spec": spec, "caption": f"ball {index}", "attributes": {"odd": index % 2}}
     vertices = np.random.default_rng(index).normal(size=(50, 3)).astype(np.float32)
     first = {
         "identity.json": encode_identity(config, index, [said] * config.takes, views, {"skin": 1}),
