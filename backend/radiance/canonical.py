@@ -78,7 +78,7 @@ def control_vertices(model: BodyModel, count: int = CONTROLS) -> Int[np.ndarray,
     """Vertices of the outer skin spread evenly over the canonical body by farthest-point sampling, in mirrored pairs:
     the second half of the result is the mirror image of the first."""
     topology = model.topology
-    mirrored = KDTree(model.template).query(model.template * [-1, 1, 1])[1]
+    mirrored = np.asarray(KDTree(model.template).query(model.template * [-1, 1, 1])[1])
     skin = np.unique(topology.faces[topology.parts["skin"]])
     skin = skin[(topology.regions["mouth_interior"][skin] < 0.5) & (model.template[skin, 0] > 1e-4)]
     places = model.template[skin]

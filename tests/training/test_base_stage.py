@@ -28,7 +28,9 @@ def stage_of(balls, config=CONFIG):
 
 
 def test_it_learns_the_planes_it_is_shown(balls):
-    stage = stage_of(balls, dataclasses.replace(CONFIG, steps=80, dropped=0.0, at_noise=1.0, point_weight=0.0))
+    stage = stage_of(
+        balls, dataclasses.replace(CONFIG, steps=80, dropped=0.0, at_noise=1.0, point_weight=0.0, ray_start=1.0)
+    )
     figures = []
     stage.run(report=lambda step, f: figures.append(f["plane"]))
     assert sum(figures[-10:]) < 0.7 * sum(figures[:10])
