@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from synthetic_data.archive import encode_npz, write_whole
-from synthetic_data.packed import DEPTH_UNIT, KINDS, POSE_TURNS
+from synthetic_data.packed import DEPTH_UNIT, KINDS
 from synthetic_data.reader import DataSet, Person
 from synthetic_data.record import View
 
@@ -71,7 +71,6 @@ def _items(data: DataSet) -> Iterator[dict[str, Any]]:
                 "take": np.int32(take),
                 "identity": np.array(said["spec"].get("identity", ()), np.float32),
                 "expression": np.array(said["spec"].get("expression", ()), np.float32),
-                "pose": np.array([said["spec"]["pose"][f"{turn}_degrees"] for turn in POSE_TURNS], np.float32),
                 "points": points[take].astype(np.float16),
                 "world_to_camera": np.array([view.camera.world_to_camera for view in views], np.float32),
                 "intrinsics": np.array([view.camera.intrinsics for view in views], np.float32),
@@ -126,7 +125,7 @@ def _write(out: Path, number: int, items: list[dict[str, Any]]) -> Path:
         "kinds": items[0]["kinds"],
         "portrait": items[0]["portrait"],
     }
-    for name in ("index", "take", "identity", "expression", "pose", "points", "world_to_camera", "intrinsics"):
+    for name in ("index", "take", "identity", "expression", "points", "world_to_camera", "intrinsics"):
         arrays[name] = np.stack([item[name] for item in items])
     path = out / f"pack-{number:03d}.npz"
     write_whole(path, encode_npz(arrays))

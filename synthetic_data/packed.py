@@ -8,7 +8,6 @@ blob, offsets       pictures and words one after the other; item i has ``offsets
 kinds               (N, K) bool, which of `KINDS` each view has; the same for all items
 index, take         (I,) int32
 identity            (I, P) float32, parameters of the body model; expression (I, E)
-pose                (I, 3) float32, how the head is turned on the neck, degrees, in the order of `POSE_TURNS`
 points              (I, L, 3) float16, landmarks, metres, head frame
 world_to_camera     (I, N, 4, 4) float32, OpenCV axes; intrinsics (I, N, 3, 3), pixels, centres at +0.5
 portrait            (N,) bool, views that are no part of the rig
@@ -32,7 +31,6 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 KINDS = ("rgb", "alpha", "depth", "segmentation")
-POSE_TURNS = ("yaw", "pitch", "roll")
 DEPTH_UNIT = 1e-3
 """Metres per step."""
 
@@ -42,7 +40,7 @@ class PackedHeads(Dataset[dict[str, Any]]):
 
     An item: ``rgb`` (N, 3, H, W) in [0, 1], straight, ``alpha`` (N, 1, H, W), ``depth`` (N, 1, H, W) metres,
     ``segmentation`` (N, 1, H, W) int64 — N views of the rig, or portraits, which have no depth and no classes; the
-    cameras of these views; ``points``, ``identity``, ``expression``, ``pose``, ``index``, ``take``, ``caption``, ``attributes``.
+    cameras of these views; ``points``, ``identity``, ``expression``, ``index``, ``take``, ``caption``, ``attributes``.
     """
 
     def __init__(self, folder: Path, *, portraits: bool = False) -> None:
@@ -69,7 +67,7 @@ class PackedHeads(Dataset[dict[str, Any]]):
         item: dict[str, Any] = {kind: torch.from_numpy(np.stack(some)) for kind, some in pictures.items()}
         for name in ("world_to_camera", "intrinsics"):
             item[name] = torch.from_numpy(file[name][row][chosen])
-        for name in ("identity", "expression", "pose"):
+        for name in ("identity", "expression"):
             item[name] = torch.from_numpy(file[name][row])
         item["points"] = torch.from_numpy(file["points"][row].astype(np.float32))
         words = json.loads(zlib.decompress(next(parts)))

@@ -66,7 +66,7 @@ class Rays:
 class HeadBank:
     """N heads: V views each with depth in whole millimetres, and P portraits as a condition.
 
-    `body` holds the posed vertices that carry the warp and the aligned features, metres. `warps` are None in plain
+    `body` holds the vertices that carry the warp and the aligned features, metres. `warps` are None in plain
     space.
     """
 
@@ -93,6 +93,13 @@ class HeadBank:
         """The same bank on another device."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return dataclasses.replace(self, **{k: v.to(device) for k, v in values.items() if isinstance(v, torch.Tensor)})
+
+    def subset(self, heads: list[int]) -> HeadBank:
+        """Some of the heads alone."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        rows = {k: v[heads] for k, v in values.items() if isinstance(v, (torch.Tensor, np.ndarray))}
+        lists = {k: [v[head] for head in heads] for k, v in values.items() if isinstance(v, list)}
+        return dataclasses.replace(self, **rows, **lists)
 
     def warp(self, heads: Tensor) -> Float[Tensor, "B 3 R R R"] | None:
         """The warps of some heads."""
@@ -207,7 +214,7 @@ def load_bank(
     rows: list[dict[str, Any]] = []
     for number in chosen:
         item, condition = views[number], portraits[number]
-        body = torch.from_numpy(posed_body(model, item)[controls]).float()
+        body = torch.from_numpy(body_of(model, item)[controls]).float()
         target = rest if canonical else body
         rows.append(
             {
@@ -237,14 +244,14 @@ def load_bank(
     )
 
 
-def posed_body(model: BodyModel, item: dict[str, Any]) -> Float[np.ndarray, "V 3"]:
-    """Posed vertices of an item of `synthetic_data.packed`, metres, head frame."""
-    from synthetic_data.identity import PoseSpec
-    from synthetic_data.posing import pose
+def body_of(model: BodyModel, item: dict[str, Any]) -> Float[np.ndarray, "V 3"]:
+    """Vertices of an item of `synthetic_data.packed` in its expression, metres, head frame.
 
+    The neck is straight, as in a body fit, which sees too little of the shoulders: how they are turned against the
+    head is left to the planes.
+    """
     identity, expression = item["identity"].double().numpy(), item["expression"].double().numpy()
-    vertices = model.neutral(identity) + np.tensordot(expression, model.expression_offsets(identity), 1)
-    return pose(vertices, model, identity, PoseSpec(*item["pose"].double().tolist()))
+    return model.neutral(identity) + np.tensordot(expression, model.expression_offsets(identity), 1)
 
 
 def _bytes(pictures: Float[Tensor, "*n"]) -> Tensor:

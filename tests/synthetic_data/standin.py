@@ -46,11 +46,9 @@ def draw(camera: Camera, index: int, centre: tuple[float, float, float] = (0, 0,
 def _body() -> dict[str, object]:
     """The mean head, looking straight ahead."""
     model = load_anny()
-    turns = {"yaw_degrees": 0.0, "pitch_degrees": 0.0, "roll_degrees": 0.0}
     return {
         "identity": [parameter.mean for parameter in model.identity_parameters],
         "expression": [0.0] * len(model.expression_parameters),
-        "pose": turns,
     }
 
 
