@@ -1,0 +1,51 @@
+"""A real portrait and its body fit as the networks know them from the training set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+
+from backend.radiance.canonical import control_vertices
+from backend.rodin.base import Condition
+
+if TYPE_CHECKING:
+    from backend.body_model.fitting import BodyFit
+    from backend.portrait.portrait import Portrait
+
+_SHOWN = 0.43
+"""Metres across the picture at the head's middle, as in the portraits of the training set."""
+_CENTRE = (0.0, -0.02, -0.01)
+
+
+def condition_of(portrait: Portrait, fit: BodyFit, size: int) -> Condition:
+    """Crop the portrait to `size` x `size` pixels around the head; one row."""
+    camera = fit.camera
+    middle = camera.project(np.array([_CENTRE]))[0]
+    depth = camera.to_camera(np.array([_CENTRE]))[0, 2]
+    zoom = size / (_SHOWN * camera.intrinsics[0, 0] / depth)
+    matrix = np.array([[zoom, 0, size / 2 - zoom * middle[0]], [0, zoom, size / 2 - zoom * middle[1]], [0, 0, 1]])
+    rgba = np.dstack([portrait.foreground * portrait.matte[..., None], portrait.matte]).astype(np.float32)
+    small = _shrink(rgba, matrix, zoom, size)
+    alpha = small[..., 3:].clip(0, 1)
+    rgb = (small[..., :3] + 0.5 * (1 - alpha)).clip(0, 1)
+    controls = fit.posed()[control_vertices(fit.model)]
+
+    def row(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).float()[None]
+
+    picture = row(np.concatenate([rgb, alpha], -1).transpose(2, 0, 1))
+    return Condition(picture, row(controls), row(camera.world_to_camera), row(matrix @ camera.intrinsics), torch.ones(1))
+
+
+def _shrink(rgba: np.ndarray, matrix: np.ndarray, zoom: float, size: int) -> np.ndarray:
+    """Resample premultiplied colours, smoothed first where that makes them smaller."""
+    if zoom < 1:
+        sigma = 0.5 * np.sqrt(1 / zoom**2 - 1)
+        rgba = cv2.GaussianBlur(rgba, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+    # OpenCV counts from the middle of the first pixel.
+    moved = matrix.copy()
+    moved[:2, 2] += 0.5 * (matrix[0, 0] - 1)
+    return cv2.warpAffine(rgba, moved[:2], (size, size), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0, 0))
