@@ -159,6 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     dataset = commands.add_parser("dataset", help=words, add_help=False, prefix_chars="\0")
     dataset.set_defaults(run=_dataset)
     dataset.add_argument("arguments", nargs=argparse.REMAINDER)
+    train = commands.add_parser("train", help="train the learned engines", add_help=False, prefix_chars="\0")
+    train.set_defaults(run=_train)
+    train.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -216,6 +219,12 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _dataset(options: argparse.Namespace) -> None:
     from synthetic_data import cli
+
+    cli.main(options.arguments)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from backend.training import cli
 
     cli.main(options.arguments)
 

@@ -37,7 +37,9 @@ def condition_of(portrait: Portrait, fit: BodyFit, size: int) -> Condition:
         return torch.from_numpy(np.ascontiguousarray(array)).float()[None]
 
     picture = row(np.concatenate([rgb, alpha], -1).transpose(2, 0, 1))
-    return Condition(picture, row(controls), row(camera.world_to_camera), row(matrix @ camera.intrinsics), torch.ones(1))
+    return Condition(
+        picture, row(controls), row(camera.world_to_camera), row(matrix @ camera.intrinsics), torch.ones(1)
+    )
 
 
 def _shrink(rgba: np.ndarray, matrix: np.ndarray, zoom: float, size: int) -> np.ndarray:
