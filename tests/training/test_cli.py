@@ -10,7 +10,8 @@ from backend.training.recipes import FOLDER, build, read_recipe
 
 SMALL = {
     "decoder": {"channels": 8, "density_channels": 4, "width": 16, "classes": 6},
-    "levels": [8, 16], "visits": 4, "heads_per_step": 3, "points": 300, "rays": 32, "ray_samples": 8, "rescale_sizes": [8],
+    "levels": [8, 16], "visits": 4, "heads_per_step": 3, "points": 300, "rays": 32, "ray_samples": 8,
+    "rescale_sizes": [8],
 }  # fmt: skip
 
 
