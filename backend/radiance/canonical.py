@@ -10,25 +10,22 @@ plane of the same size then shows half as large again as the shoulders.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.spatial import KDTree
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from torch import Tensor
-
-    from backend.body_model.base import BodyModel
 
 GRID = 32
 """Nodes of a warp's grid along each axis."""
-CONTROLS = 800
 _SOFTNESS = 0.008
 """Metres under which controls blend into each other."""
+_NONE = 1e-6
+"""A weaker stretch is none: its arithmetic would be all rounding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Fovea:
         result = np.empty_like(points)
         for axis, (centre, strength) in enumerate(zip(self.centre, self.strength, strict=True)):
             values = points[..., axis]
-            if strength == 0:
+            if strength < _NONE:
                 result[..., axis] = values
                 continue
             low, high = (np.arcsinh(strength * (end - centre)) for end in (-1.0, 1.0))
@@ -56,7 +53,7 @@ class Fovea:
         result = np.empty_like(points)
         for axis, (centre, strength) in enumerate(zip(self.centre, self.strength, strict=True)):
             values = points[..., axis]
-            if strength == 0:
+            if strength < _NONE:
                 result[..., axis] = values
                 continue
             low, high = (np.arcsinh(strength * (end - centre)) for end in (-1.0, 1.0))
@@ -73,26 +70,8 @@ def warp_points(grid: Float[Tensor, "B 3 R R R"], points: Float[Tensor, "B N 3"]
     return samples[:, :, 0, 0].transpose(1, 2)
 
 
-@functools.lru_cache(maxsize=4)
-def control_vertices(model: BodyModel, count: int = CONTROLS) -> Int[np.ndarray, " K"]:
-    """Vertices of the outer skin spread evenly over the canonical body by farthest-point sampling, in mirrored pairs:
-    the second half of the result is the mirror image of the first."""
-    topology = model.topology
-    mirrored = np.asarray(KDTree(model.template).query(model.template * [-1, 1, 1])[1])
-    skin = np.unique(topology.faces[topology.parts["skin"]])
-    skin = skin[(topology.regions["mouth_interior"][skin] < 0.5) & (model.template[skin, 0] > 1e-4)]
-    places = model.template[skin]
-    chosen = [int(np.argmin(places[:, 1]))]
-    distance = np.full(len(skin), np.inf)
-    while len(chosen) < min(count // 2, len(skin)):
-        distance = np.minimum(distance, ((places - places[chosen[-1]]) ** 2).sum(1))
-        chosen.append(int(distance.argmax()))
-    half = skin[np.array(chosen)]
-    return np.concatenate([half, mirrored[half]])
-
-
 def mirror_body(body: Float[Tensor, "B K 3"]) -> Float[Tensor, "B K 3"]:
-    """The controls of the mirrored person."""
+    """The controls of the mirrored person; they come in mirrored pairs, see `backend.body_model.controls`."""
     left, right = body.chunk(2, 1)
     return torch.cat([right, left], 1) * body.new_tensor([-1.0, 1.0, 1.0])
 

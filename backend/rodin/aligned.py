@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from backend.body_model.controls import control_vertices
 from backend.meshing.mesh import vertex_normals
 from backend.meshing.rasterizer import rasterize
-from backend.radiance.canonical import FOVEA, Fovea, blend_weights, control_vertices
+from backend.radiance.canonical import FOVEA, Fovea, blend_weights
 from backend.radiance.triplane import DEFAULT_HALF_SIZE, PLANE_AXES
 
 if TYPE_CHECKING:

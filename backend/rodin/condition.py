@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from backend.radiance.canonical import control_vertices
+from backend.body_model.controls import control_vertices
 from backend.rodin.base import Condition
 
 if TYPE_CHECKING:

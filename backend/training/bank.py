@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from backend.radiance.canonical import FOVEA, Fovea, control_vertices, warp_grid
+from backend.body_model.controls import control_vertices
+from backend.radiance.canonical import FOVEA, Fovea, warp_grid
 from backend.radiance.renderer import intersect_cube
 from backend.radiance.triplane import DEFAULT_HALF_SIZE
 

@@ -20,6 +20,7 @@ from backend.radiance.canonical import mirror_body, mirror_planes
 from backend.rodin.base import BaseConfig, BaseModel, Condition
 from backend.rodin.schedule import add_noise, signal
 from backend.training.losses import point_loss, ray_loss
+from backend.training.state import STATE, load_state, save_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,6 @@ class BaseStage:
             self.model.parameters(), config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         self.step_number, self.seconds = 0, 0.0
-        self.history: list[tuple[int, dict[str, float]]] = []
 
     def run(
         self, *, until: int | None = None, report: Callable[[int, dict[str, float]], None] = lambda s, f: None
@@ -173,35 +173,27 @@ class BaseStage:
 
     def save(self, folder: Path) -> None:
         """Everything that the next run needs, whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {
-            "model": self.model.state_dict(),
-            "averaged": self.averaged,
-            "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
-            "step": self.step_number,
-            "seconds": self.seconds,
-            "config": json.dumps(dataclasses.asdict(self.config)),
-        }
-        torch.save(state, folder / "state.partial")
-        (folder / "state.partial").replace(folder / "state.pt")
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"averaged.{name}": value for name, value in self.averaged.items()}
+        tensors["generator"] = self.generator.get_state()
+        plain = {"step": self.step_number, "seconds": self.seconds, "config": dataclasses.asdict(self.config)}
+        save_state(folder / STATE, tensors, self.optimiser, plain)
 
     def load(self, folder: Path) -> bool:
         """Go on where `save` left off; False when there is nothing to go on with.
 
         Raises `ValueError` when it belongs to another recipe.
         """
-        path = folder / "state.pt"
-        if not path.exists():
+        if not (folder / STATE).exists():
             return False
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config"] != json.dumps(dataclasses.asdict(self.config)):
-            raise ValueError(f"{path} was made with another recipe: choose another folder or the same settings")
-        self.model.load_state_dict(state["model"])
-        self.averaged = state["averaged"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
-        self.step_number, self.seconds = state["step"], state["seconds"]
+        tensors, plain = load_state(folder / STATE, self.optimiser, self.device)
+        if plain["config"] != json.loads(json.dumps(dataclasses.asdict(self.config))):
+            raise ValueError(f"{folder / STATE} was made with another recipe: choose another folder")
+        part = lambda prefix: {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}  # noqa: E731
+        self.model.load_state_dict(part("model."))
+        self.averaged = part("averaged.")
+        self.generator.set_state(tensors["generator"].cpu())
+        self.step_number, self.seconds = plain["step"], plain["seconds"]
         return True
 
 

@@ -5,7 +5,7 @@ planes    a packed set to fitted planes and a decoder: ``planes.safetensors``, `
 base      packed set and planes to the base model: ``base/`` (config.json and weights)
 ========  ==================================================================================================
 
-Every stage writes ``state.pt`` (to go on), ``curve.jsonl`` (figures per step) and ``samples.png`` (to look at).
+Every stage writes ``state.safetensors`` (to go on), ``curve.jsonl`` (figures per step) and ``samples.png``.
 """
 
 from __future__ import annotations
@@ -146,8 +146,7 @@ def load_decoder(folder: Path) -> Any:
 
 
 def _base(options: argparse.Namespace) -> None:
-    import torch
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
 
     from backend.body_model.registry import load_body_model
     from backend.rodin.aligned import make_anchors
@@ -178,5 +177,7 @@ def _base(options: argparse.Namespace) -> None:
         print(f"Stopped at step {stage.step_number} of {config.steps}: the same command goes on.")
         return
     show()
-    torch.save({"averaged": stage.averaged, "mean": stage.mean, "spread": stage.spread}, folder / "final.pt")
+    weights = {f"model.{name}": value.cpu().contiguous() for name, value in stage.averaged.items()}
+    weights |= {"mean": stage.mean.cpu().contiguous(), "spread": stage.spread.cpu().contiguous()}
+    save_file(weights, folder / "base.safetensors", {"config": json.dumps(dataclasses.asdict(config.model))})
     print(f"Done: {folder}")

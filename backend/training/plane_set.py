@@ -23,6 +23,7 @@ from backend.radiance.regularisers import roughness, sparsity
 from backend.radiance.triplane import resize_planes
 from backend.training.bank import HeadBank, batches
 from backend.training.losses import point_loss, ray_loss
+from backend.training.state import STATE, load_state, save_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,40 +173,32 @@ class PlaneSet:
     # Stopping and going on
 
     def save(self, folder: Path) -> None:
-        """Everything that the next run needs, each file whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {
-            "levels": self.levels,
-            "moments": self.moments,
-            "seen": self.seen,
-            "base": self.base.data,
-            "decoder": self.decoder.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
-            "step": self.step_number,
-            "seconds": self.seconds,
-            "config": json.dumps(dataclasses.asdict(self.config)),
-        }
-        partial = folder / "state.partial"
-        torch.save(state, partial)
-        partial.replace(folder / "state.pt")
+        """Everything that the next run needs, whole or not at all."""
+        tensors = {"seen": self.seen, "base": self.base.data, "generator": self.generator.get_state()}
+        for number, (level, (first, second)) in enumerate(zip(self.levels, self.moments, strict=True)):
+            tensors |= {f"level.{number}": level, f"first.{number}": first, f"second.{number}": second}
+        tensors |= {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
+        plain = {"step": self.step_number, "seconds": self.seconds, "config": dataclasses.asdict(self.config)}
+        save_state(folder / STATE, tensors, self.optimiser, plain)
 
     def load(self, folder: Path) -> bool:
         """Go on where `save` left off; False when there is nothing to go on with.
 
         Raises `ValueError` when it belongs to another recipe.
         """
-        path = folder / "state.pt"
-        if not path.exists():
+        if not (folder / STATE).exists():
             return False
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config"] != json.dumps(dataclasses.asdict(self.config)) or len(state["seen"]) != len(self.bank):
-            raise ValueError(f"{path} was made with another recipe: choose another folder or the same settings")
-        self.levels, self.seen = state["levels"], state["seen"]
-        self.moments = [tuple(pair) for pair in state["moments"]]
-        self.base.data.copy_(state["base"])
-        self.decoder.load_state_dict(state["decoder"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
-        self.step_number, self.seconds = state["step"], state["seconds"]
+        tensors, plain = load_state(folder / STATE, self.optimiser, self.device)
+        same = plain["config"] == json.loads(json.dumps(dataclasses.asdict(self.config)))
+        if not same or len(tensors["seen"]) != len(self.bank):
+            raise ValueError(f"{folder / STATE} was made with another recipe: choose another folder")
+        numbers = range(len(self.levels))
+        self.levels = [tensors[f"level.{n}"] for n in numbers]
+        self.moments = [(tensors[f"first.{n}"], tensors[f"second.{n}"]) for n in numbers]
+        self.seen = tensors["seen"]
+        self.base.data.copy_(tensors["base"])
+        decoder = {name.removeprefix("decoder."): v for name, v in tensors.items() if name.startswith("decoder.")}
+        self.decoder.load_state_dict(decoder)
+        self.generator.set_state(tensors["generator"].cpu())
+        self.step_number, self.seconds = plain["step"], plain["seconds"]
         return True

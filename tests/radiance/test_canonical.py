@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.body_model.anny import load_anny
+from backend.body_model.controls import control_vertices
 from backend.radiance.canonical import (
     FOVEA,
     Fovea,
-    control_vertices,
     mirror_body,
     mirror_planes,
     mirror_warp,

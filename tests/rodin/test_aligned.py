@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from backend.body_model.anny import load_anny
+from backend.body_model.controls import control_vertices
 from backend.radiance.cameras import Camera
-from backend.radiance.canonical import FOVEA, control_vertices
+from backend.radiance.canonical import FOVEA
 from backend.radiance.triplane import DEFAULT_HALF_SIZE, PLANE_AXES
 from backend.rodin.aligned import make_anchors
 from backend.rodin.base import BaseConfig, BaseModel, Condition
