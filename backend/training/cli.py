@@ -2,7 +2,7 @@
 
 ========  ==================================================================================================
 planes    a packed set to fitted planes and a decoder: ``planes.safetensors``, ``decoder.safetensors``
-base      packed set and planes to the base model: ``base/`` (config.json and weights)
+base      packed set and planes to the base model: ``rodin.safetensors``, the engine's weights
 ========  ==================================================================================================
 
 Every stage writes ``state.safetensors`` (to go on), ``curve.jsonl`` (figures per step) and ``samples.png``.
@@ -146,10 +146,11 @@ def load_decoder(folder: Path) -> Any:
 
 
 def _base(options: argparse.Namespace) -> None:
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     from backend.body_model.registry import load_body_model
     from backend.rodin.aligned import make_anchors
+    from backend.rodin.weights import Rodin, save_rodin
     from backend.training.base_stage import BaseStage, BaseStageConfig
     from backend.training.measure import contact_sheet, regress
     from backend.training.recipes import read_recipe
@@ -177,7 +178,6 @@ def _base(options: argparse.Namespace) -> None:
         print(f"Stopped at step {stage.step_number} of {config.steps}: the same command goes on.")
         return
     show()
-    weights = {f"model.{name}": value.cpu().contiguous() for name, value in stage.averaged.items()}
-    weights |= {"mean": stage.mean.cpu().contiguous(), "spread": stage.spread.cpu().contiguous()}
-    save_file(weights, folder / "base.safetensors", {"config": json.dumps(dataclasses.asdict(config.model))})
-    print(f"Done: {folder}")
+    weights = options.out / "rodin.safetensors"
+    save_rodin(weights, Rodin(stage.averaged_model(), decoder, stage.mean, stage.spread, half_size=bank.half_size))
+    print(f"Done: {weights}")
