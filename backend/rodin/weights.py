@@ -75,7 +75,7 @@ def load_rodin(path: Path, model: BodyModel) -> Rodin:
         with safe_open(str(path), framework="pt") as file:
             told: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118, not a dict
-        sizes = {key: tuple(value) if key in _TUPLES else value for key, value in told["base"].items()}
+        sizes: dict[str, Any] = {key: tuple(value) if key in _TUPLES else value for key, value in told["base"].items()}
         fovea = Fovea(*(tuple(told["fovea"][key]) for key in ("centre", "strength")))
         config = BaseConfig(**sizes)
         base = BaseModel(config, make_anchors(model, config.size, fovea, told["half_size"]))
