@@ -24,8 +24,8 @@ GRID = 32
 """Nodes of a warp's grid along each axis."""
 _SOFTNESS = 0.008
 """Metres under which controls blend into each other."""
-_NONE = 1e-6
-"""A weaker stretch is none: its arithmetic would be all rounding."""
+_NONE = 1e-4
+"""Strength of no stretch: as good as straight, and far from rounding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,28 +37,18 @@ class Fovea:
 
     def __call__(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Cube coordinates to plane coordinates; the ends of the axes stay where they are, lines go on beyond them."""
-        result = np.empty_like(points)
-        for axis, (centre, strength) in enumerate(zip(self.centre, self.strength, strict=True)):
-            values = points[..., axis]
-            if strength < _NONE:
-                result[..., axis] = values
-                continue
-            low, high = (np.arcsinh(strength * (end - centre)) for end in (-1.0, 1.0))
-            bent = np.arcsinh(strength * (values - centre))
-            result[..., axis] = 2 * (bent - low) / (high - low) - 1
-        return result
+        centre, strength, low, high = self._axes()
+        return 2 * (np.arcsinh(strength * (points - centre)) - low) / (high - low) - 1
 
     def inverse(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Plane coordinates to cube coordinates."""
-        result = np.empty_like(points)
-        for axis, (centre, strength) in enumerate(zip(self.centre, self.strength, strict=True)):
-            values = points[..., axis]
-            if strength < _NONE:
-                result[..., axis] = values
-                continue
-            low, high = (np.arcsinh(strength * (end - centre)) for end in (-1.0, 1.0))
-            result[..., axis] = np.sinh(low + (values + 1) / 2 * (high - low)) / strength + centre
-        return result
+        centre, strength, low, high = self._axes()
+        return np.sinh(low + (points + 1) / 2 * (high - low)) / strength + centre
+
+    def _axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Centre and strength of each axis, and its ends once bent."""
+        centre, strength = np.array(self.centre), np.maximum(self.strength, _NONE)
+        return centre, strength, np.arcsinh(strength * (-1 - centre)), np.arcsinh(strength * (1 - centre))
 
 
 FOVEA = Fovea()

@@ -11,6 +11,7 @@ from backend.radiance.cameras import Camera
 from backend.radiance.occupancy import OccupancyGrid
 from backend.radiance.renderer import RenderConfig, render_view
 from backend.radiance.triplane import TriPlane
+from backend.rodin import sampling
 from backend.rodin.base import Condition
 
 if TYPE_CHECKING:
@@ -76,9 +77,7 @@ def regress(model: BaseModel, bank: HeadBank, head: int, portrait: int = 0) -> t
         bank.portrait_intrinsics[pick, portrait],
         torch.ones(1, device=picture.device),
     )
-    size, channels = model.config.size, model.config.channels
-    noise = torch.randn((1, 3, channels, size, size), generator=torch.Generator().manual_seed(0)).to(picture.device)
-    return model(noise, torch.ones(1, device=picture.device), model.encode(condition))[0]
+    return sampling.regress(model, condition, torch.Generator().manual_seed(0))[0]
 
 
 def contact_sheet(
