@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from backend.body_model.fitting import BodyFit
     from backend.meshing.observation import Observation
+    from backend.portrait.portrait import Portrait
     from backend.radiance.triplane import TriPlane
     from backend.rigging.avatar import RiggedAvatar
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """What a quality level means: crop and texture sizes, field and grid sizes, triangles."""
+    """What a quality level means: crop and texture sizes, field and grid sizes, steps of sampling, triangles."""
 
     crop: int
     skin_texture: int
@@ -38,15 +39,16 @@ class Quality:
     level_sizes: tuple[int, ...]
     field_points: int
     field_steps: int
+    sampling_steps: int
     grid: int
     shell_faces: int
     turntable_frames: int
 
 
 QUALITY = {
-    "draft": Quality(1024, 1024, 512, (32, 64), 160_000, 160, 96, 12_000, 12),
-    "standard": Quality(1024, 2048, 1024, (32, 64, 128), 300_000, 300, 128, 22_000, 24),
-    "high": Quality(2048, 4096, 2048, (32, 64, 128), 500_000, 600, 160, 25_000, 36),
+    "draft": Quality(1024, 1024, 512, (32, 64), 160_000, 160, 1, 96, 12_000, 12),
+    "standard": Quality(1024, 2048, 1024, (32, 64, 128), 300_000, 300, 1, 128, 22_000, 24),
+    "high": Quality(2048, 4096, 2048, (32, 64, 128), 500_000, 600, 1, 160, 25_000, 36),
 }
 MAX_FACES = 40_000
 
@@ -127,7 +129,10 @@ def generate(
     observation = observe(portrait, fit)
 
     stages.begin("field")
-    field = _template_field(fit, observation, quality, request.seed, stages.advance)
+    if request.engine == "rodin":
+        field = _rodin_field(portrait, fit, quality, request.seed, stages.advance)
+    else:
+        field = _template_field(fit, observation, quality, request.seed, stages.advance)
 
     stages.begin("mesh")
     if request.mesh == "levelset":
@@ -209,15 +214,18 @@ def _template_field(
     return fit_field(fit.model, observation, settings, seed, progress)
 
 
-def occupancy_of(field: TriPlane) -> Callable[[np.ndarray], np.ndarray]:
-    """The field's occupancy as a numpy function of points in metres."""
-    import torch
+def _rodin_field(
+    portrait: Portrait, fit: BodyFit, quality: Quality, seed: int, progress: Callable[[float], None]
+) -> TriPlane:
+    from backend.rodin.engine import generate_field
+    from backend.rodin.weights import load_rodin
+    from backend.weights.bundle import require
 
-    def occupancy(points: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return field.occupancy(torch.from_numpy(np.asarray(points, np.float32))).numpy().astype(np.float64)
-
-    return occupancy
+    rodin = load_rodin(require("rodin"), fit.model)
+    progress(0.2)
+    return generate_field(
+        rodin, portrait, fit, seed, steps=quality.sampling_steps, progress=lambda part: progress(0.2 + 0.8 * part)
+    )
 
 
 def _wrapped_avatar(
@@ -230,21 +238,34 @@ def _wrapped_avatar(
 ) -> RiggedAvatar:
     from backend.meshing.shells import extract_shells, standing_off
     from backend.meshing.wrap import wrap_offsets
+    from backend.radiance.matter import Matter
     from backend.rigging.wrapped import TextureSizes, build_wrapped, covered_by
+    from backend.rodin.reconcile import Reconciled
     from backend.template.engine import outer_faces
     from backend.template.volume import bust_inside, onto_cut
 
     model, topology = fit.model, fit.model.topology
-    occupancy = occupancy_of(field)
+    matter = Matter(field)
     faces = outer_faces(model)
     posed = observation.view.vertices
+    covers = Reconciled(matter, model, observation).covers if matter.tells else matter.covers
     shells = extract_shells(
-        occupancy, observation, faces, topology.regions["face"], field.half_size, quality.grid, quality.shell_faces
+        covers,
+        observation,
+        faces,
+        topology.regions["face"],
+        field.half_size,
+        quality.grid,
+        quality.shell_faces,
+        matter.garment if matter.tells else None,
     )
     stages.advance(0.7)
-    soft = np.clip(2 * sum(topology.regions[r] for r in ("eyelids", "lips", "mouth_interior", "ears")), 0, 1)
-    offsets = wrap_offsets(occupancy, posed, faces, 1 - soft)
-    off = standing_off(occupancy, posed, faces)
+    # A field that tells leaves the skin to the body model, which knows faces better than any plane of its size.
+    offsets = np.zeros_like(posed)
+    if not matter.tells:
+        soft = np.clip(2 * sum(topology.regions[r] for r in ("eyelids", "lips", "mouth_interior", "ears")), 0, 1)
+        offsets = wrap_offsets(matter.occupancy, posed, faces, 1 - soft)
+    off = standing_off(covers, posed, faces)
     garment = [shell for shell in shells if shell.name == "garment"]
     deep = np.maximum(off > 0.006, covered_by(posed, garment, 0.02) * (model.template[:, 2] < -0.15))
     hidden = deep * (model.template[:, 2] < -0.12) * float(bool(garment))
@@ -252,7 +273,8 @@ def _wrapped_avatar(
     offsets += onto_cut(posed + offsets, field.half_size)
     stages.begin("texture")
     sizes = TextureSizes(quality.skin_texture, quality.shell_texture)
-    return build_wrapped(fit, observation, shells, offsets, hidden, cut, sizes, generator, stages.advance)
+    expected = matter.colour if matter.tells else None
+    return build_wrapped(fit, observation, shells, offsets, hidden, cut, sizes, generator, stages.advance, expected)
 
 
 def figures(avatar: RiggedAvatar, fit: BodyFit, observation: Observation) -> dict[str, Any]:

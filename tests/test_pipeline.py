@@ -10,7 +10,6 @@ import skimage.data
 from PIL import Image
 from scipy.spatial import KDTree
 
-from backend import pipeline
 from backend.api import AvatarRequest, ErrorCode
 from backend.body_model.anny import load_anny
 from backend.body_model.base import fit_sphere
@@ -20,6 +19,7 @@ from backend.export.folder import AVATAR_FILES
 from backend.meshing.rasterizer import rasterize
 from backend.pipeline import MAX_FACES, QUALITY, Quality, Stages, generate
 from backend.radiance.cameras import Camera
+from backend.radiance.matter import Matter
 from backend.radiance.triplane import TriPlane
 from backend.rigging.avatar import ARKIT_SHAPES
 from backend.rigging.pose import pose_avatar
@@ -125,7 +125,7 @@ def test_pictures_and_field_can_be_read(folder):
     with Image.open(folder / "turntable.gif") as turntable:
         assert turntable.n_frames == QUALITY["draft"].turntable_frames
     field = TriPlane.load(folder / "triplane.safetensors")
-    occupancy = pipeline.occupancy_of(field)(np.array([[0.0, 0.0, 0.05], [0.0, -0.2, 0.0], [0.2, 0.0, 0.1]]))
+    occupancy = Matter(field).occupancy(np.array([[0.0, 0.0, 0.05], [0.0, -0.2, 0.0], [0.2, 0.0, 0.1]]))
     assert field.half_size == 0.25
     np.testing.assert_array_equal(occupancy > 0.5, [True, False, False])
 

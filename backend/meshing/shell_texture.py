@@ -40,6 +40,7 @@ def bake_shell(
     size: int,
     generator: np.random.Generator,
     thickness: float,
+    expected: Float[np.ndarray, "V 3"] | None = None,
 ) -> UInt8[np.ndarray, "S S 4"]:
     """Texture of a shell. Its alpha is zero where the picture shows the bare person below the shell.
 
@@ -51,10 +52,12 @@ def bake_shell(
         occluders: every triangle that can hide the shell.
         name: ``"hair"`` adds strands where the picture shows nothing, ``"garment"`` a fine weave.
         thickness: typical height of the shell over the skin, metres.
+        expected: colours that somebody believes the vertices to have; where the picture shows nothing they count, moved
+            by how far the picture is off them elsewhere.
     """
     seen_view = View(view.image, np.clip((mask - 0.6) / 0.3, 0, 1), view.camera, view.vertices)
     projection = project_view(mesh, seen_view, occluders, size)
-    tone = _tone(mesh, seen_view, occluders, mask)
+    tone = _tone(mesh, seen_view, occluders, mask, expected)
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
     covered = buffers.face_index >= 0
     base = interpolate(buffers, mesh.faces, tone.astype(np.float32))
@@ -96,7 +99,11 @@ def _cut_out(
 
 
 def _tone(
-    mesh: Mesh, view: View, occluders: Int[np.ndarray, "F 3"], mask: Float[np.ndarray, "H W"]
+    mesh: Mesh,
+    view: View,
+    occluders: Int[np.ndarray, "F 3"],
+    mask: Float[np.ndarray, "H W"],
+    expected: Float[np.ndarray, "V 3"] | None,
 ) -> Float[np.ndarray, "V 3"]:
     """Smooth colour per vertex: what the picture shows, carried around by a harmonic interpolation."""
     from backend.meshing.mesh import vertex_normals
@@ -117,8 +124,13 @@ def _tone(
     colour = sample_image(smooth, pixels)
     chosen = view.image[mask > 0.7]
     typical = np.median(chosen, 0) if len(chosen) > 50 else np.median(colour[used], 0)
-    # The unseen side is lit less than the side that the photographer chose.
     strength = weight + 4e-3
+    if expected is not None:
+        off = colour - expected
+        usual = np.median(off[weight > 0.5], 0) if (weight > 0.5).sum() > 20 else np.zeros(3)
+        target = weight[:, None] * off + 4e-3 * usual
+        return np.clip(expected + harmonic(mesh.faces, strength, target, len(view.vertices)), 0, 1)
+    # The unseen side is lit less than the side that the photographer chose.
     return harmonic(mesh.faces, strength, weight[:, None] * colour + 4e-3 * 0.92 * typical, len(view.vertices))
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backend.meshing.observation import Observation
 
     Occupancy = Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]]
+    """Of points in metres."""
 
 # A shell starts this far outside bare skin, and this far below skin that it covers, so that nothing shines through.
 _BARE_MARGIN, _COVERED_INSET = 0.004, 0.003
@@ -60,6 +61,7 @@ def extract_shells(
     half_size: float,
     resolution: int,
     face_budget: int,
+    is_garment: Occupancy | None = None,
 ) -> list[Shell]:
     """Hair and garment shells of a field around the body posed as in `observation`.
 
@@ -68,6 +70,8 @@ def extract_shells(
         face_region: soft mask of the face, where a layer needs to stand off clearly to be believed.
         resolution: level-set grid along each edge of the cube.
         face_budget: number of triangles that all shells together may have.
+        is_garment: how sure the field is that matter is garment and not hair, in [0, 1]; without it the height decides
+            where the picture shows nothing.
     """
     vertices = observation.view.vertices
     samples = SurfaceSamples.spread(vertices, outer_faces, 0.005)
@@ -101,7 +105,7 @@ def extract_shells(
     mesh_vertices = taubin_smooth(mesh_vertices, faces, 6)
     mesh_vertices = taper_edges(mesh_vertices, samples, samples.at_samples(covered) < 0.5)
     mesh_vertices, faces = decimate(mesh_vertices, faces, face_budget)
-    garment = _is_garment(mesh_vertices, faces, observation)
+    garment = _is_garment(mesh_vertices, faces, observation, is_garment)
     shells = []
     for name, chosen in (("hair", ~garment), ("garment", garment)):
         part = faces[chosen]
@@ -167,7 +171,9 @@ def decimate(
     return compact(reduced.astype(np.float64), reduced_faces.astype(np.int64))
 
 
-def _is_garment(vertices: np.ndarray, faces: np.ndarray, observation: Observation) -> Bool[np.ndarray, " F"]:
+def _is_garment(
+    vertices: np.ndarray, faces: np.ndarray, observation: Observation, told: Occupancy | None
+) -> Bool[np.ndarray, " F"]:
     """Which triangles are garment rather than hair: what the picture says, carried on over what it does not show."""
     from backend.meshing.texture import View, facing, sample_image, visibility
 
@@ -180,10 +186,10 @@ def _is_garment(vertices: np.ndarray, faces: np.ndarray, observation: Observatio
     hair = sample_image(observation.hair[..., None], pixels)[:, 0]
     garment = sample_image(observation.garment[..., None], pixels)[:, 0]
     seen = seen * np.clip(hair + garment, 0, 1)
-    # Where nothing is seen: hair above the chin, garment below the collar.
-    guess = smoothstep(-0.10, -0.15, vertices[:, 2])
-    strength = 3.0 * seen + 0.02
-    target = 3.0 * seen * garment / np.maximum(hair + garment, 1e-6) + 0.02 * guess
+    # Where nothing is seen: what the field says, or else hair above the chin and garment below the collar.
+    guess, trust = (smoothstep(-0.10, -0.15, vertices[:, 2]), 0.02) if told is None else (told(vertices), 0.3)
+    strength = 3.0 * seen + trust
+    target = 3.0 * seen * garment / np.maximum(hair + garment, 1e-6) + trust * guess
     value = harmonic(faces, strength, target[:, None], len(vertices))[:, 0]
     return value[faces].mean(1) > 0.5
 

@@ -111,6 +111,7 @@ def build_wrapped(
     sizes: TextureSizes,
     generator: np.random.Generator,
     progress: Callable[[float], None],
+    expected_colour: Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, "n 3"]] | None = None,
 ) -> RiggedAvatar:
     """Texture and rig the skin, the eyes, the inside of the mouth, the lashes and the shells of one person.
 
@@ -118,6 +119,7 @@ def build_wrapped(
         offsets: displacement of the body's vertices towards the field.
         hidden: where a garment hides the skin so deep that it is left out, per body vertex.
         cut: metres above the cut that ends the bust, per body vertex.
+        expected_colour: of the shells at points in the pose of the portrait (metres), for what the picture hides.
     """
     from backend.meshing.lashes import lashes
     from backend.meshing.mouth import close_lips, teeth, tongue
@@ -198,8 +200,9 @@ def build_wrapped(
         in_view = Mesh(everything, faces, unwrapped.uvs, unwrapped.uv_faces)
         height = float(np.median(KDTree(head.posed[candidates]).query(shell.vertices)[0]))
         body = np.concatenate([head.faces, *inner])
+        expected = None if expected_colour is None else expected_colour(everything)
         picture = bake_shell(
-            in_view, view, mask, observation.bare, body, occluders, shell.name, sizes.shell, generator, height
+            in_view, view, mask, observation.bare, body, occluders, shell.name, sizes.shell, generator, height, expected
         )
         reach = 0.015 if shell.name == "hair" else 0.03
         follows = Attachment.nearest(shell.vertices, head.posed[:body_count], candidates, reach=reach)

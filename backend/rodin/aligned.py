@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
 ANCHOR_CHANNELS = 8
 """Colour, alpha, cosine of the surface to the camera, and how far the body has moved the place (3)."""
+_FINEST = 64
+"""Moves are smooth: finer anchors take theirs from planes of this size."""
 
 
 class Anchors:
     """The anchors of planes of one size, for one body model. All in metres.
 
-    `places` (3, 2, S, S, 3) canonical, `normals` alike; `weights` (A, K) carry the moves of the K controls to the
-    A = 6 S S anchors.
+    `places` (3, 2, S, S, 3) canonical, `normals` alike; `weights` (6 s s, K) carry the moves of the K controls to
+    anchors of s = S, or less, texels, from which those of S texels are interpolated. There are A = 6 S S anchors.
     """
 
     def __init__(self, places: Tensor, normals: Tensor, weights: Tensor, controls: Tensor) -> None:
@@ -49,7 +51,13 @@ class Anchors:
 
     def moves(self, body: Float[Tensor, "B K 3"]) -> Float[Tensor, "B A 3"]:
         """How far each anchor is from its canonical place, when the controls are at `body`."""
-        return self.weights @ (body - self.controls)
+        moves = self.weights @ (body - self.controls)
+        s = round((len(self.weights) / 6) ** 0.5)
+        if s == self.size:
+            return moves
+        coarse = moves.reshape(-1, s, s, 3).permute(0, 3, 1, 2)
+        fine = F.interpolate(coarse, (self.size, self.size), mode="bilinear", align_corners=False)
+        return fine.permute(0, 2, 3, 1).reshape(len(body), -1, 3)
 
     def see(
         self,
@@ -111,5 +119,6 @@ def make_anchors(model: BodyModel, size: int, fovea: Fovea = FOVEA, half_size: f
             turned[plane, side] = np.where(hit[..., None], normals[nearest], 0)
     controls = torch.from_numpy(vertices[control_vertices(model)]).float()
     flat = torch.from_numpy(places).float()
-    weights = blend_weights(flat.reshape(-1, 3), controls)
+    carried = flat if size <= _FINEST else make_anchors(model, _FINEST, fovea, half_size).places
+    weights = blend_weights(carried.reshape(-1, 3), controls)
     return Anchors(flat, torch.from_numpy(turned).float(), weights, controls)

@@ -204,18 +204,19 @@ def load_bank(
     canonical: bool = True,
     fovea: Fovea = FOVEA,
     half_size: float = DEFAULT_HALF_SIZE,
+    device: str = "cpu",
 ) -> HeadBank:
-    """Read the heads `first` to ``first + count`` of a packed set, and lay out their warps."""
+    """Read the heads `first` to ``first + count`` of a packed set onto `device`, and lay out their warps."""
     from synthetic_data.packed import PackedHeads
 
     views, portraits = PackedHeads(folder), PackedHeads(folder, portraits=True)
     chosen = range(first, len(views) if count is None else min(first + count, len(views)))
     controls = control_vertices(model)
-    rest = torch.from_numpy(model.template[controls]).float()
+    rest = torch.from_numpy(model.template[controls]).float().to(device)
     rows: list[dict[str, Any]] = []
     for number in chosen:
         item, condition = views[number], portraits[number]
-        body = torch.from_numpy(body_of(model, item)[controls]).float()
+        body = torch.from_numpy(body_of(model, item)[controls]).float().to(device)
         target = rest if canonical else body
         rows.append(
             {
@@ -235,7 +236,8 @@ def load_bank(
                 "attributes": item["attributes"],
             }
         )
-    tensors = {name: torch.stack([row[name] for row in rows]) for name in rows[0] if torch.is_tensor(rows[0][name])}
+    names = [name for name, value in rows[0].items() if torch.is_tensor(value)]
+    tensors = {name: torch.stack([row[name] for row in rows]).to(device) for name in names}
     return HeadBank(
         **tensors,
         indices=np.array([row["index"] for row in rows]),

@@ -95,13 +95,13 @@ def _bank(options: argparse.Namespace) -> HeadBank:
 
     begun = time.monotonic()
     try:
-        bank = load_bank(options.data, load_body_model("anny"), count=options.heads)
+        bank = load_bank(options.data, load_body_model("anny"), count=options.heads, device=options.device)
     except (OSError, ValueError) as problem:
         raise MaquetteError(
             ErrorCode.BAD_REQUEST, f"{options.data} cannot be read: {problem}.", stage="train"
         ) from None
     print(f"{len(bank)} heads in {time.monotonic() - begun:.0f} s", flush=True)
-    return bank.to(options.device)
+    return bank
 
 
 def _planes(options: argparse.Namespace) -> None:

@@ -61,9 +61,20 @@ class PlaneSetConfig:
 
 
 class PlaneSet:
-    """Planes of N heads under training: levels and their Adam moments per head, a shared base and the decoder."""
+    """Planes of N heads under training: levels and their Adam moments per head, a shared base and the decoder.
 
-    def __init__(self, bank: HeadBank, config: PlaneSetConfig, *, decoder: Decoder | None = None) -> None:
+    A given `decoder` stays as it is. With `start`, planes of the coarsest level's size, the heads go on from those, and
+    the base is left out: so large planes grow from small ones.
+    """
+
+    def __init__(
+        self,
+        bank: HeadBank,
+        config: PlaneSetConfig,
+        *,
+        decoder: Decoder | None = None,
+        start: Float[Tensor, "N 3 C s s"] | None = None,
+    ) -> None:
         self.bank, self.config = bank, config
         self.device = bank.rgb.device
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
@@ -73,13 +84,14 @@ class PlaneSet:
         channels = config.decoder.channels
         shape = lambda size: (len(bank), 3, channels, size, size)  # noqa: E731
         self.levels = [torch.zeros(shape(size), device=self.device) for size in config.levels]
+        if start is not None:
+            self.levels[0] = start.to(self.device).float()
         self.moments = [(torch.zeros_like(level), torch.zeros_like(level)) for level in self.levels]
         self.seen = torch.zeros(len(bank), device=self.device)
-        start = torch.randn(
-            (3, channels, config.levels[-1], config.levels[-1]), generator=torch.Generator().manual_seed(1)
-        )
-        self.base = torch.nn.Parameter((0.05 * start).to(self.device))
-        shared = [self.base, *self.decoder.parameters()] if self.trains_decoder else [self.base]
+        size = config.levels[-1]
+        noise = torch.randn((3, channels, size, size), generator=torch.Generator().manual_seed(1))
+        self.base = torch.nn.Parameter((0.05 * noise * (start is None)).to(self.device), requires_grad=start is None)
+        shared = [self.base, *(self.decoder.parameters() if self.trains_decoder else [])]
         self.optimiser = torch.optim.Adam(shared, config.shared_rate, betas=(0.9, 0.99))
         self.step_number = 0
         self.seconds = 0.0

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from backend.radiance.decoder import CLASSES, DecoderConfig
+from backend.radiance.triplane import resize_planes
 from backend.training.measure import contact_sheet, field_of, psnr, render_head, view_of
 from backend.training.plane_set import PlaneSet, PlaneSetConfig
 
@@ -64,3 +65,25 @@ def test_another_recipe_does_not_go_on_here(balls, tmp_path):
     PlaneSet(balls, CONFIG).save(tmp_path)
     with pytest.raises(ValueError, match="another recipe"):
         PlaneSet(balls, dataclasses.replace(CONFIG, points=800)).load(tmp_path)
+
+
+def test_large_planes_grow_from_small_ones(balls, fitted):
+    """They begin as the small ones, only finer, and get better; the decoder stays as it is."""
+    small, _ = fitted
+    everyone = torch.arange(len(balls))
+    start = small.planes(everyone)
+    config = dataclasses.replace(CONFIG, levels=(16, 32), visits=12, ray_start=0.0)
+    before = {name: value.clone() for name, value in small.decoder.state_dict().items()}
+    large = PlaneSet(balls, config, decoder=small.decoder, start=start)
+    assert (resize_planes(large.planes(everyone), 16) - start).square().mean().sqrt() < 0.02
+    truth = view_of(balls, 2, 1)[1]
+
+    def figure():
+        planes = large.planes(torch.tensor([2]))[0]
+        return psnr(render_head(balls, 2, planes, large.decoder, [1])[0], truth)
+
+    first = figure()
+    large.run()
+    assert figure() > first
+    for name, value in large.decoder.state_dict().items():
+        assert torch.equal(value, before[name])

@@ -1,0 +1,84 @@
+"""The weights in the box: one safetensors file per engine, named and hashed in ``data/weights.json``.
+
+A folder in the environment variable ``MAQUETTE_WEIGHTS`` goes before the box: weights that a user has trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from backend.api import ErrorCode
+from backend.errors import MaquetteError
+
+BOX = Path(__file__).parent / "data"
+VARIABLE = "MAQUETTE_WEIGHTS"
+
+
+def find(name: str) -> Path | None:
+    """The file of the weights called `name`, e.g. ``"rodin"``; None when there is none. Looks, does not read."""
+    for folder in _folders():
+        path = folder / f"{name}.safetensors"
+        if path.is_file():
+            return path
+    return None
+
+
+def require(name: str) -> Path:
+    """Like `find`. Raises `MaquetteError` (MODEL_MISSING) when there is none."""
+    path = find(name)
+    if path is None:
+        raise MaquetteError(
+            ErrorCode.MODEL_MISSING,
+            f"The weights of the engine {name!r} are not here: choose the engine 'template', or train them.",
+            stage="request",
+        )
+    return path
+
+
+def contents() -> dict[str, dict[str, Any]]:
+    """What the box says of its files: per name ``sha256``, ``bytes`` and ``licence``."""
+    try:
+        return json.loads((BOX / "weights.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+def faults() -> list[str]:
+    """One sentence per file of the box that is missing or not what was shipped; empty when all is well."""
+    found = []
+    for name, told in contents().items():
+        path = BOX / f"{name}.safetensors"
+        if not path.is_file():
+            found.append(f"{path} is missing.")
+        elif path.stat().st_size != told["bytes"] or digest(path) != told["sha256"]:
+            found.append(f"{path} is not the file that was shipped: install Maquette again.")
+    return found
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def put(path: Path, name: str, licence: str) -> None:
+    """Put the file `path` into the box under `name`, and say so in ``weights.json``."""
+    BOX.mkdir(exist_ok=True)
+    target = BOX / f"{name}.safetensors"
+    partial = target.with_name(target.name + ".partial")
+    partial.write_bytes(path.read_bytes())
+    partial.replace(target)
+    told = contents() | {name: {"sha256": digest(target), "bytes": target.stat().st_size, "licence": licence}}
+    listing = BOX / "weights.json"
+    partial = listing.with_name(listing.name + ".partial")
+    partial.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(listing)
+
+
+def _folders() -> list[Path]:
+    own = os.environ.get(VARIABLE)
+    return [*([Path(own)] if own else []), BOX]
