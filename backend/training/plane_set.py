@@ -85,7 +85,7 @@ class PlaneSet:
         shape = lambda size: (len(bank), 3, channels, size, size)  # noqa: E731
         self.levels = [torch.zeros(shape(size), device=self.device) for size in config.levels]
         if start is not None:
-            self.levels[0] = start.to(self.device).float()
+            self.levels[0] = start.detach().to(self.device).float().clone()
         self.moments = [(torch.zeros_like(level), torch.zeros_like(level)) for level in self.levels]
         self.seen = torch.zeros(len(bank), device=self.device)
         size = config.levels[-1]
