@@ -15,7 +15,7 @@ from backend.meshing.mesh import vertex_normals
 from backend.meshing.texture import harmonic, sample_nearest, smoothstep
 from backend.template.covers import carve, signed_mask_distance
 from backend.template.engine import build_volume
-from backend.template.volume import SKIN
+from backend.template.volume import SKIN, bust_inside
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,6 +30,8 @@ _LEAST = 0.005
 """Metres by which a cover stands off the body at least: where the field has it a little lower, skin would show."""
 _AROUND = (-0.008, -0.002, 0.004)
 """Heights over the skin, in metres, at which the field is asked whether it is covered there."""
+_SHOULDERS, _LOWER = -0.125, -0.014
+"""Below this height of the canonical body its shoulders may stand higher than they do in the field, by so much more."""
 _BEFORE = 0.006
 """Matter that lies at most this far behind the front of the body belongs to the visible layer, metres."""
 
@@ -44,7 +46,7 @@ class Reconciled:
         self._layer_distance = signed_mask_distance(self._layers)
         self._person_distance = signed_mask_distance(observation.person)
         self._observation = observation
-        self._least = self._least_heights(observation.view.vertices)
+        self._least = self._least_heights(model, observation.view.vertices)
 
     def covers(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """Opacity in [0, 1] of hair, headwear and garment at points in metres."""
@@ -69,15 +71,17 @@ class Reconciled:
         shown = np.flatnonzero(self._shown(points))
         measured, layer, _ = self._volume.evaluate(points[shown])
         height[shown] = np.maximum(height[shown], np.where(layer == SKIN, -1.0, measured))
+        height = np.minimum(height, bust_inside(points, self._volume.half_size))
         return np.clip(0.5 + height / _STEEP, 0, 1)
 
-    def _least_heights(self, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " n"]:
+    def _least_heights(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " n"]:
         """Least height of a cover at each sample of the body, metres; -1 where the field has the body bare."""
         faces = self._volume.outer_faces
         used = np.unique(faces)
         normals = vertex_normals(vertices, faces)[used]
-        steps = np.array(_AROUND)[:, None, None]
-        asked = (vertices[used] + steps * normals).reshape(-1, 3)
+        deeper = np.where(model.template[used, 2] < _SHOULDERS, _LOWER, 0.0)
+        steps = np.array(_AROUND)[:, None] + deeper * (np.array(_AROUND) < 0)[:, None]
+        asked = (vertices[used] + steps[..., None] * normals).reshape(-1, 3)
         opacity = np.zeros(len(vertices))
         opacity[used] = self._matter.covers(asked).reshape(len(_AROUND), -1).max(0)
         smooth = harmonic(faces, np.ones(len(vertices)), opacity[:, None], len(vertices))[:, 0]

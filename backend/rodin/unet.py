@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from backend.rodin.plane_layers import PlaneAttention, PlaneBlock, PlaneConv, PlaneNorm, enlarge, shrink
 
@@ -24,6 +25,7 @@ class PlaneUNet(nn.Module):
     `widths` and `blocks` per level, finest first; each level has half the size of the one before. Levels from
     `attention_from` on attend to all texels and to the tokens. Texels also know where they are: a learned image of the
     finest size is added to the input. With `patch` the finest level works on blocks of patch x patch texels.
+    `checkpointed` trains in less memory: what is between the blocks is kept, what is inside computed again.
     """
 
     def __init__(
@@ -40,9 +42,10 @@ class PlaneUNet(nn.Module):
         dropout: float = 0.0,
         kind: str = "aware",
         patch: int = 1,
+        checkpointed: bool = False,
     ) -> None:
         super().__init__()
-        self.patch = patch
+        self.patch, self.checkpointed = patch, checkpointed
         self.enter = PlaneConv(inputs * patch**2, widths[0])
         self.place = nn.Parameter(0.02 * torch.randn(3, widths[0], size // patch, size // patch))
         block = lambda a, b: PlaneBlock(a, b, embedding, dropout=dropout, kind=kind)  # noqa: E731
@@ -80,20 +83,25 @@ class PlaneUNet(nn.Module):
         kept = [x]
         for level, stage in enumerate(self.down):
             for step in stage:  # pyright: ignore[reportGeneralTypeIssues]
-                x = step(x, embedding, tokens)
+                x = self._take(step, x, embedding, tokens)
                 kept.append(x)
             if level < len(self.down) - 1:
                 x = shrink(x)
                 kept.append(x)
         for step in self.middle:
-            x = step(x, embedding, tokens)
+            x = self._take(step, x, embedding, tokens)
         for number, stage in enumerate(self.up):
             for step in stage:  # pyright: ignore[reportGeneralTypeIssues]
-                x = step(torch.cat([x, kept.pop()], 2), embedding, tokens)
+                x = self._take(step, torch.cat([x, kept.pop()], 2), embedding, tokens)
             if number < len(self.up) - 1:
                 x = enlarge(x)
         x = self.leave(F.silu(self.leave_norm(x)))
         return F.pixel_shuffle(x, self.patch) if self.patch > 1 else x
+
+    def _take(self, step: nn.Module, x: Tensor, embedding: Tensor, tokens: Tensor) -> Tensor:
+        if self.checkpointed and torch.is_grad_enabled():
+            return checkpoint(step, x, embedding, tokens, use_reentrant=False)  # pyright: ignore[reportReturnType]
+        return step(x, embedding, tokens)
 
 
 class _Step(nn.Module):

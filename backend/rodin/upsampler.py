@@ -43,11 +43,12 @@ class UpsamplerConfig:
     embedding: int = 256
     dropout: float = 0.0
     kind: str = "aware"
+    checkpointed: bool = False
 
     @classmethod
     def paper(cls) -> UpsamplerConfig:
         """As close to Rodin as is known: 256 x 256 x 32, 3D-aware convolution in every block."""
-        return cls(256, 64, 32, 2, (128, 256, 384, 512), (2, 2, 2, 2), 512, 0.1)
+        return cls(256, 64, 32, 2, (128, 256, 384, 512), (2, 2, 2, 2), 512, 0.1, checkpointed=True)
 
 
 class Upsampler(nn.Module):
@@ -68,6 +69,7 @@ class Upsampler(nn.Module):
             dropout=config.dropout,
             kind=config.kind,
             patch=config.patch,
+            checkpointed=config.checkpointed,
         )
         self.time = nn.Sequential(
             nn.Linear(256, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
 
+from backend.training import team
 from backend.training.state import STATE, load_state, save_state
 
 if TYPE_CHECKING:
@@ -46,11 +47,15 @@ Model = TypeVar("Model", bound="nn.Module")
 
 
 class NetworkStage(Generic[Model]):
-    """A network under training. A subclass says what one step is, and how to make an untrained network."""
+    """A network under training. A subclass says what one step is, and how to make an untrained network.
+
+    What is random in a step follows from the recipe's seed and the step's number, so a run that stops and goes on is
+    the run that never stopped.
+    """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.generator = torch.Generator(device).manual_seed(recipe.seed)
+        self.generator = torch.Generator(device)
         torch.manual_seed(recipe.seed)
         self.model = self.make()
         self.averaged = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -74,10 +79,12 @@ class NetworkStage(Generic[Model]):
         end = min(until or self.recipe.steps, self.recipe.steps)
         while self.step_number < end:
             begun = time.perf_counter()
+            self._draw_anew()
             for group in self.optimiser.param_groups:
                 group["lr"] = self._rate()
             loss, figures = self.losses()
             loss.backward()
+            team.average_gradients(list(self.model.parameters()))
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
@@ -93,10 +100,11 @@ class NetworkStage(Generic[Model]):
         return model.eval().requires_grad_(False)
 
     def save(self, folder: Path) -> None:
-        """Everything that the next run needs, whole or not at all."""
+        """Everything that the next run needs, whole or not at all; of several processes the first writes."""
+        if team.rank() > 0:
+            return
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"averaged.{name}": value for name, value in self.averaged.items()}
-        tensors["generator"] = self.generator.get_state()
         plain = {"step": self.step_number, "seconds": self.seconds, "config": self._told()}
         save_state(folder / STATE, tensors, self.optimiser, plain)
 
@@ -113,9 +121,13 @@ class NetworkStage(Generic[Model]):
         part = lambda prefix: {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}  # noqa: E731
         self.model.load_state_dict(part("model."))
         self.averaged = part("averaged.")
-        self.generator.set_state(tensors["generator"].cpu())
         self.step_number, self.seconds = plain["step"], plain["seconds"]
         return True
+
+    def _draw_anew(self) -> None:
+        seed = (self.recipe.seed * 1_000_003 + self.step_number) * 1_009 + team.rank()
+        self.generator.manual_seed(seed)
+        torch.manual_seed(seed)  # dropout draws from the global one
 
     def _told(self) -> dict[str, Any]:
         return dataclasses.asdict(self.recipe)  # pyright: ignore[reportArgumentType]
