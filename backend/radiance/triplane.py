@@ -22,6 +22,7 @@ from backend.api import ErrorCode
 from backend.errors import MaquetteError
 from backend.radiance.canonical import warp_points
 from backend.radiance.decoder import Decoder, DecoderConfig
+from backend.radiance.likeness import Likeness
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -39,13 +40,14 @@ class TriPlane:
     """A radiance field: `planes` in [-1, 1], the `decoder` that reads them, and `half_size` of its cube in metres.
 
     Points are in metres in the head frame. Outside of the cube density is zero. With a `warp` (see `canonical`) the
-    planes are in canonical space and points go through it first.
+    planes are in canonical space and points go through it first. A `likeness` adds what a portrait shows.
     """
 
     planes: Float[Tensor, "3 C H W"]
     decoder: Decoder
     half_size: float = DEFAULT_HALF_SIZE
     warp: Float[Tensor, "3 R R R"] | None = None
+    likeness: Likeness | None = None
 
     def __post_init__(self) -> None:
         shape, channels = tuple(self.planes.shape), self.decoder.config.channels
@@ -76,7 +78,10 @@ class TriPlane:
             colour, logits = self.decoder(sample_planes(self.planes[None], self._on_planes(part)[None])[0])
             colours.append(colour)
             densities.append(self.decoder.density(logits) * _inside(part))
-        return torch.cat(colours), torch.cat(densities) / self.half_size
+        colour = torch.cat(colours)
+        if self.likeness is not None:
+            colour = (colour + self.likeness(points)).clamp(0, 1)
+        return colour, torch.cat(densities) / self.half_size
 
     def classes(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N K"]:
         """Probabilities of `decoder.CLASSES`; K is 0 for a decoder that does not tell."""
@@ -100,7 +105,8 @@ class TriPlane:
         """Copy on another device."""
         decoder = copy.deepcopy(self.decoder).to(device)
         warp = None if self.warp is None else self.warp.to(device)
-        return dataclasses.replace(self, planes=self.planes.to(device), decoder=decoder, warp=warp)
+        likeness = None if self.likeness is None else self.likeness.to(device)
+        return dataclasses.replace(self, planes=self.planes.to(device), decoder=decoder, warp=warp, likeness=likeness)
 
     def save(self, path: str | Path) -> None:
         """Write planes, decoder and conventions into one `.safetensors` file, whole or not at all.
@@ -112,6 +118,8 @@ class TriPlane:
         tensors = {"planes": self.planes.detach().cpu().contiguous()}
         if self.warp is not None:
             tensors["warp"] = self.warp.cpu().contiguous()
+        if self.likeness is not None:
+            tensors |= {f"likeness.{name}": value.cpu() for name, value in vars(self.likeness).items()}
         tensors |= {f"decoder.{name}": value.cpu() for name, value in self.decoder.state_dict().items()}
         # One key only: the order of several would differ between runs, and so would the bytes.
         metadata = {
@@ -150,8 +158,10 @@ class TriPlane:
                 raise ValueError(f"planes in the order {metadata['plane_order']}")
             decoder = Decoder(DecoderConfig(**metadata["decoder"])).requires_grad_(False)
             planes, warp = tensors.pop("planes"), tensors.pop("warp", None)
-            decoder.load_state_dict({name.removeprefix("decoder."): value for name, value in tensors.items()})
-            return cls(planes, decoder, float(metadata["half_size"]), warp)
+            part = lambda start: {n.removeprefix(start): v for n, v in tensors.items() if n.startswith(start)}  # noqa: E731
+            decoder.load_state_dict(part("decoder."))
+            likeness = Likeness(**part("likeness.")) if part("likeness.") else None
+            return cls(planes, decoder, float(metadata["half_size"]), warp, likeness)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise MaquetteError(
                 ErrorCode.MODEL_MISSING,
