@@ -37,12 +37,12 @@ class Matter:
             return occupancy
         some = occupancy > 0.02  # most of a cube is empty, and there nobody asks of what
         share = np.zeros(len(points))
-        share[some] = self._classes(points[some])[:, _COVERS].sum(1)
+        share[some] = self.classes(points[some])[:, _COVERS].sum(1)
         return np.minimum(occupancy, share)
 
     def garment(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """How sure the field is that a cover is garment and not hair or headwear, in [0, 1]."""
-        classes = self._classes(points)
+        classes = self.classes(points)
         garment = classes[:, CLASSES.index("garment")]
         return garment / np.maximum(classes[:, _COVERS].sum(1), 1e-6)
 
@@ -51,7 +51,8 @@ class Matter:
         with torch.no_grad():
             return _double(self._field.colour_and_density(_single(points))[0])
 
-    def _classes(self, points: np.ndarray) -> np.ndarray:
+    def classes(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n K"]:
+        """Probabilities of `decoder.CLASSES`."""
         with torch.no_grad():
             return _double(self._field.classes(_single(points)))
 
