@@ -1,7 +1,8 @@
-"""What all stages that train one network share: the optimiser, a running average, and stopping and going on."""
+"""What training stages of one network do alike: step, warm up and slow down, average, stop, and go on bit for bit."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import json
 import math
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
+from torch import nn
 
 from backend.training import team
 from backend.training.state import STATE, load_state, save_state
@@ -17,15 +19,12 @@ from backend.training.state import STATE, load_state, save_state
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class Recipe(Protocol):
-    """What the configuration of such a stage must say; it is a dataclass.
-
-    The rate rises over `warm_up` steps and falls along a cosine to the part `final_rate` of `rate`; `average` is the
-    decay of the running average.
-    """
+    """What every recipe says: the learning `rate` warms up for `warm_up` steps and falls along a cosine to the part
+    `final_rate` of itself; `average` is how much of the running average each step keeps."""
 
     @property
     def steps(self) -> int: ...
@@ -43,103 +42,108 @@ class Recipe(Protocol):
     def seed(self) -> int: ...
 
 
-Model = TypeVar("Model", bound="nn.Module")
+Model = TypeVar("Model", bound=nn.Module)
+Config = TypeVar("Config", bound=Recipe)
 
 
-class NetworkStage(Generic[Model]):
-    """A network under training. A subclass says what one step is, and how to make an untrained network.
+class Stage(abc.ABC, Generic[Model, Config]):
+    """A network under training, its running average, and where it is. `make` builds the network; `told` is what, beside
+    the recipe, must be the same when training goes on.
 
     What is random in a step follows from the recipe's seed and the step's number, so a run that stops and goes on is
-    the run that never stopped.
+    the run that never stopped. Several processes (`team`) draw different batches and take the mean gradient.
     """
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
-        self.generator = torch.Generator(device)
-        torch.manual_seed(recipe.seed)
-        self.model = self.make()
+    def __init__(
+        self, config: Config, device: torch.device | str, make: Callable[[], Model], told: dict[str, Any] | None = None
+    ) -> None:
+        self.config, self.device = config, torch.device(device)
+        self.generator = torch.Generator(self.device)
+        torch.manual_seed(config.seed)
+        self._make = make
+        self.model = make().to(self.device)
         self.averaged = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+            self.model.parameters(), config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
+        self._told = {"config": dataclasses.asdict(config), **(told or {})}  # pyright: ignore[reportArgumentType]
         self.step_number, self.seconds = 0, 0.0
 
-    def make(self) -> Model:
-        """An untrained network on the stage's device."""
-        raise NotImplementedError
-
-    def losses(self) -> tuple[Tensor, dict[str, float]]:
-        """The loss of one batch, and figures for the curve."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def loss(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of the next step, and the figures that it is made of."""
 
     def run(
         self, *, until: int | None = None, report: Callable[[int, dict[str, float]], None] = lambda s, f: None
     ) -> None:
         """Go on to step `until`, or to the end."""
-        end = min(until or self.recipe.steps, self.recipe.steps)
+        end = min(until or self.config.steps, self.config.steps)
         while self.step_number < end:
             begun = time.perf_counter()
-            self._draw_anew()
-            for group in self.optimiser.param_groups:
-                group["lr"] = self._rate()
-            loss, figures = self.losses()
-            loss.backward()
-            team.average_gradients(list(self.model.parameters()))
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimiser.step()
-            self.optimiser.zero_grad(set_to_none=True)
-            self._average()
+            figures = self._step()
             self.seconds += time.perf_counter() - begun
             self.step_number += 1
             report(self.step_number, figures)
 
+    def _step(self) -> dict[str, float]:
+        self._draw_anew()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        loss, figures = self.loss()
+        loss.backward()
+        team.average_gradients(list(self.model.parameters()))
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self._average()
+        return {name: float(value.detach()) for name, value in figures.items()}
+
+    def _draw_anew(self) -> None:
+        seed = (self.config.seed * 1_000_003 + self.step_number) * 1_009 + team.rank()
+        self.generator.manual_seed(seed)
+        torch.manual_seed(seed)  # dropout draws from the global one
+
     def averaged_model(self) -> Model:
         """The running average, for use."""
-        model = self.make()
+        model = self._make().to(self.device)
         model.load_state_dict(self.averaged)
         return model.eval().requires_grad_(False)
 
+    def _rate(self) -> float:
+        config, step = self.config, self.step_number
+        warm = min(1.0, (step + 1) / config.warm_up)
+        cosine = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        return config.rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        keep = min(self.config.average, (self.step_number + 1) / (self.step_number + 10))
+        for name, value in self.model.state_dict().items():
+            self.averaged[name].lerp_(value, 1 - keep)
+
     def save(self, folder: Path) -> None:
-        """Everything that the next run needs, whole or not at all; of several processes the first writes."""
+        """Everything that the next run needs, whole or not at all; of several processes the first one writes."""
         if team.rank() > 0:
             return
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"averaged.{name}": value for name, value in self.averaged.items()}
-        plain = {"step": self.step_number, "seconds": self.seconds, "config": self._told()}
+        plain = {"step": self.step_number, "seconds": self.seconds, **self._told}
         save_state(folder / STATE, tensors, self.optimiser, plain)
 
     def load(self, folder: Path) -> bool:
         """Go on where `save` left off; False when there is nothing to go on with.
 
-        Raises `ValueError` when it belongs to another recipe.
+        Raises `ValueError` when it belongs to another recipe or to other data.
         """
         if not (folder / STATE).exists():
             return False
         tensors, plain = load_state(folder / STATE, self.optimiser, self.device)
-        if plain["config"] != json.loads(json.dumps(self._told())):
-            raise ValueError(f"{folder / STATE} was made with another recipe: choose another folder")
+        for key, value in json.loads(json.dumps(self._told)).items():
+            if plain.get(key) != value:
+                what = "recipe" if key == "config" else key
+                raise ValueError(f"{folder / STATE} was made with another {what}: choose another folder")
         part = lambda prefix: {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}  # noqa: E731
         self.model.load_state_dict(part("model."))
         self.averaged = part("averaged.")
         self.step_number, self.seconds = plain["step"], plain["seconds"]
         return True
-
-    def _draw_anew(self) -> None:
-        seed = (self.recipe.seed * 1_000_003 + self.step_number) * 1_009 + team.rank()
-        self.generator.manual_seed(seed)
-        torch.manual_seed(seed)  # dropout draws from the global one
-
-    def _told(self) -> dict[str, Any]:
-        return dataclasses.asdict(self.recipe)  # pyright: ignore[reportArgumentType]
-
-    def _rate(self) -> float:
-        recipe, step = self.recipe, self.step_number
-        fallen = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-        warm = min(1.0, (step + 1) / recipe.warm_up)
-        return recipe.rate * warm * (recipe.final_rate + (1 - recipe.final_rate) * fallen)
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        keep = min(self.recipe.average, (self.step_number + 1) / (self.step_number + 10))
-        for name, value in self.model.state_dict().items():
-            self.averaged[name].lerp_(value, 1 - keep)

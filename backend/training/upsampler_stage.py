@@ -17,7 +17,7 @@ from backend.rodin.schedule import add_noise
 from backend.rodin.upsampler import Upsampler, UpsamplerConfig, enlarged
 from backend.training.base_stage import draw_condition
 from backend.training.losses import point_loss, ray_loss
-from backend.training.stage import NetworkStage
+from backend.training.stage import Stage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ class UpsamplerStageConfig:
     seed: int = 0
 
 
-class UpsamplerStage(NetworkStage[Upsampler]):
+class UpsamplerStage(Stage[Upsampler, UpsamplerStageConfig]):
     """The upsampler under training.
 
     `planes` are the large ones of the bank's heads; `mean` and `spread` normalise the small ones as for the base model.
@@ -69,18 +69,12 @@ class UpsamplerStage(NetworkStage[Upsampler]):
         config: UpsamplerStageConfig,
     ) -> None:
         device = bank.rgb.device
-        self.bank, self.config, self.decoder = bank, config, decoder.requires_grad_(False)
-        self.anchors = anchors.to(device)
+        super().__init__(config, device, lambda: Upsampler(config.model, anchors.to(device)))
+        self.bank, self.decoder = bank, decoder.requires_grad_(False)
         self.targets, self.mean, self.spread = planes, mean, spread
         self.detail_spread = detail_statistics(planes, config.model.low)
-        super().__init__(config, device)
 
-    def make(self) -> Upsampler:
-        """An untrained upsampler."""
-        return Upsampler(self.config.model, self.anchors).to(self.device)
-
-    def losses(self) -> tuple[Tensor, dict[str, float]]:
-        """Of heads and portraits drawn anew."""
+    def loss(self) -> tuple[Tensor, dict[str, Tensor]]:
         config, generator, device = self.config, self.generator, self.device
         uniform = lambda *shape: torch.rand(shape, generator=generator, device=device)  # noqa: E731
         heads = (uniform(config.batch) * len(self.bank)).long()
@@ -109,7 +103,7 @@ class UpsamplerStage(NetworkStage[Upsampler]):
         rays = self.bank.draw_rays(heads, config.rays, config.ray_samples, generator)
         ray = ray_loss(planes, warps, self.decoder, rays)
         loss = config.plane_weight * plane + config.point_weight * point + config.ray_weight * ray
-        return loss, {"plane": float(plane.detach()), "point": float(point.detach()), "ray": float(ray.detach())}
+        return loss, {"plane": plane, "point": point, "ray": ray}
 
 
 def detail_statistics(planes: Tensor, low: int) -> Tensor:
