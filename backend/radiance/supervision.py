@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
-# Colour comes only from pixels that are opaque: others are mixed with the background and would leave white specks.
-_OPAQUE = 240 / 255
-# Offsets along the ray around a surface, and the free space kept in front of it, in cube units.
-_SURFACE = (-0.004, 0.031)
-_GAP, _NEAR_BAND = 0.02, 0.12
-_GUIDED_BAND = (-0.14, 0.06)
+OPAQUE = 240 / 255
+"""Colour comes only from pixels that are opaque: others are mixed with the background and would leave white specks."""
+SURFACE = (-0.004, 0.031)
+"""Offsets along the ray, in cube units, between which matter is known to be where a pixel has its depth."""
+GAP, NEAR_BAND = 0.02, 0.12
+"""Cube units before a surface that are left open, and in which most free points lie."""
+GUIDED_BAND = (-0.14, 0.06)
+"""Offsets from the known depth, in cube units, between which a ray is sampled closely."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,14 +150,14 @@ class RayBank:
             i = self._pick(self.hits, pixels, generator)
             per_unit = 1 / self.directions[i].norm(dim=-1, keepdim=True)
             z, near = self.depth[i], self.near[i]
-            first = torch.maximum(z - _GAP * per_unit, near)
-            low, high = _SURFACE
+            first = torch.maximum(z - GAP * per_unit, near)
+            low, high = SURFACE
             u = self._uniform((3, pixels, 1), generator)
             surface = z + (low + (high - low) * u[0]) * per_unit
-            close = torch.maximum(first - u[1] ** 2 * _NEAR_BAND * per_unit, near)
+            close = torch.maximum(first - u[1] ** 2 * NEAR_BAND * per_unit, near)
             anywhere = near + (first - near) * u[2]
             ones, zeros = torch.ones_like(z[:, 0]), torch.zeros_like(z[:, 0])
-            opaque = (self.alpha[i, 0] > _OPAQUE).float()
+            opaque = (self.alpha[i, 0] > OPAQUE).float()
             parts.append(PointBatch(self._at(i, surface), ones, self.rgb[i], ones, opaque))
             parts += [PointBatch(self._at(i, t), zeros, self.rgb[i], ones, zeros) for t in (close, anywhere)]
         if pixels := int(count * (1 - share if len(self.hits) else 1)) * (len(self.misses) > 0):
@@ -174,7 +176,7 @@ class RayBank:
         near, far, depth = self.near[i], self.far[i], self.depth[i]
         per_unit = 1 / self.directions[i].norm(dim=-1, keepdim=True)
         coarse = samples // 3
-        low, high = (depth + offset * per_unit for offset in _GUIDED_BAND)
+        low, high = (depth + offset * per_unit for offset in GUIDED_BAND)
         known = depth > 0
         low = torch.where(known, torch.maximum(low, near), near)
         high = torch.where(known, torch.minimum(high, far), far)

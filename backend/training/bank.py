@@ -17,6 +17,7 @@ import torch
 from backend.body_model.controls import control_vertices
 from backend.radiance.canonical import FOVEA, Fovea, warp_grid
 from backend.radiance.renderer import intersect_cube
+from backend.radiance.supervision import GAP, GUIDED_BAND, NEAR_BAND, OPAQUE, SURFACE
 from backend.radiance.triplane import DEFAULT_HALF_SIZE
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from backend.body_model.base import BodyModel
-
-# As in `backend.radiance.supervision`, which says why: cube units along the ray.
-_OPAQUE = 240
-_SURFACE = (-0.004, 0.031)
-_GAP, _NEAR_BAND = 0.02, 0.12
-_GUIDED_BAND = (-0.14, 0.06)
-
 
 # Of `synthetic_data.person.SEGMENTS`: background, skin, eye, teeth, tongue, hair, brow, lash, garment, beard, glasses,
 # headwear, earring.
@@ -118,16 +112,16 @@ class HeadBank:
         sees = (z > 0) & (z >= near) & (z <= far) & (alpha > 127)
         blocked = ((z > 0) & (z < near)) | (far <= near) | ((alpha > 0) & ~sees & (z <= far))
         u = torch.rand((3, batch, pixels, 1), generator=generator, device=generator.device).to(z.device)
-        low, high = _SURFACE
-        first = torch.where(sees, torch.maximum(z - _GAP * per_unit, near), far)
+        low, high = SURFACE
+        first = torch.where(sees, torch.maximum(z - GAP * per_unit, near), far)
         surface = z + (low + (high - low) * u[0]) * per_unit
-        close = torch.maximum(first - u[1] ** 2 * _NEAR_BAND * per_unit, near)
+        close = torch.maximum(first - u[1] ** 2 * NEAR_BAND * per_unit, near)
         anywhere = near + (first - near) * u[2]
         places = torch.cat([origin + direction * t for t in (surface, close, anywhere)], 1)
         ok, hit = (~blocked)[..., 0].float(), sees[..., 0].float()
         zeros = torch.zeros_like(ok)
         weights = torch.cat([ok * hit, ok * hit, ok], 1)
-        colour_weights = torch.cat([ok * hit * (alpha[..., 0] > _OPAQUE), zeros, zeros], 1)
+        colour_weights = torch.cat([ok * hit * (alpha[..., 0] > 255 * OPAQUE), zeros, zeros], 1)
         occupancy = torch.cat([hit, zeros, zeros], 1)
         return Points(places, occupancy, rgb.repeat(1, 3, 1), classes.repeat(1, 3), weights, colour_weights)
 
@@ -147,8 +141,8 @@ class HeadBank:
         far = torch.maximum(far, near)
         coverage = (alpha / 255) * (~outside).float()
         known = (z > 0) & (z >= near) & (z <= far)
-        low = torch.where(known, torch.maximum(z + _GUIDED_BAND[0] * per_unit, near), near)
-        high = torch.where(known, torch.minimum(z + _GUIDED_BAND[1] * per_unit, far), far)
+        low = torch.where(known, torch.maximum(z + GUIDED_BAND[0] * per_unit, near), near)
+        high = torch.where(known, torch.minimum(z + GUIDED_BAND[1] * per_unit, far), far)
         coarse = samples // 3
 
         def spread(number: int) -> Tensor:
