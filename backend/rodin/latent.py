@@ -29,9 +29,12 @@ _PADDING, _UNKNOWN = 0, 1
 
 
 class LatentSpace(Protocol):
-    """What portraits and texts are turned into; `size` is Z."""
+    """What portraits and texts are turned into; `size` is Z, points lie on `device`."""
 
     size: int
+
+    @property
+    def device(self) -> torch.device: ...
 
     def encode_pictures(self, pictures: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B Z"]:
         """Points of portraits: sRGB on grey, and alpha."""
@@ -65,6 +68,10 @@ class TrainedLatent(nn.Module):
         self.config, self.size = config, config.size
         self.pictures = LatentEncoder(config)
         self.texts = TextEncoder(config, vocabulary)
+
+    @property
+    def device(self) -> torch.device:
+        return self.texts.place.device
 
     def encode_pictures(self, pictures: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B Z"]:
         return self.pictures(pictures)

@@ -1,6 +1,6 @@
 """Texts as the words that the text encoder knows: what means the same here becomes the same.
 
-Lower case, no hyphens, singular, synonyms by a table, little words left out; what separates clauses becomes a comma.
+Lower case, no hyphens, singular, synonyms by a table, little words left out; what joins clauses becomes a comma.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import zlib
 
 SEPARATOR = ","
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[,;:.()]")
-_LITTLE = frozenset(
-    "a an the of who whose which that this has have had is are be some his her their its person's portrait "
-    "picture photo image render somebody someone individual human people expression".split()
-)
-_JOINTS = frozenset("with and in wearing wear worn dressed having while plus but on looking saying say".split())
+_LITTLE = """
+    a an the of who whose which that this has have had is are be some his her their its person's portrait picture photo
+    image render somebody someone individual human people expression
+"""
+_JOINTS = "with and in wearing wear worn dressed having while plus but on looking saying say"
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "man": ("men", "male", "guy", "gentleman", "gentlemen", "bloke", "dude", "chap", "father", "husband", "masculine"),
@@ -139,7 +139,8 @@ def words(text: str) -> list[str]:
         )
         found += canonical
         position += length
-    kept = [SEPARATOR if word in _JOINTS else word for word in found if word not in _LITTLE]
+    little, joints = _LITTLE.split(), _JOINTS.split()
+    kept = [SEPARATOR if word in joints else word for word in found if word not in little]
     kept = [word for i, word in enumerate(kept) if word != SEPARATOR or (i and kept[i - 1] != SEPARATOR)]
     return kept[:-1] if kept and kept[-1] == SEPARATOR else kept
 

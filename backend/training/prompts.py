@@ -147,8 +147,7 @@ class Prompts:
     def __init__(self, captions: Sequence[str], attributes: Sequence[dict[str, Any]]) -> None:
         self.captions = list(captions)
         self.facts = [
-            facts_of(one) | {_CAPTION: frozenset([caption])}
-            for caption, one in zip(captions, attributes, strict=True)
+            facts_of(one) | {_CAPTION: frozenset([caption])} for caption, one in zip(captions, attributes, strict=True)
         ]
         catalogue: dict[str, Clause] = {}
         known = [
