@@ -9,7 +9,7 @@ import numpy as np
 from synthetic_data.distributions import default_distributions
 from synthetic_data.identity import Colour, HairSpec, IdentitySpec, SkinSpec, stream
 
-_HAIR_WORDS = {
+HAIR_WORDS = {
     "bald": "a bald head",
     "tonsure": "a bald crown with a ring of {colour} hair",
     "buzz": "{colour} buzz-cut hair",
@@ -36,7 +36,7 @@ _HAIR_WORDS = {
     "ponytail": "{colour} hair in a ponytail",
     "bun": "{colour} hair in a bun",
 }
-_BEARD_WORDS = {
+BEARD_WORDS = {
     "moustache": "a moustache",
     "goatee": "a goatee",
     "van dyke": "a van Dyke beard",
@@ -126,9 +126,9 @@ def caption(spec: IdentitySpec) -> str:
     parts = []
     covered = spec.accessories.headwear in ("beanie", "turban", "headscarf")
     if not covered:
-        parts.append(_HAIR_WORDS[spec.hair.family].format(colour=found["hair colour"]))
+        parts.append(HAIR_WORDS[spec.hair.family].format(colour=found["hair colour"]))
     if spec.beard.style != "none":
-        parts.append(_BEARD_WORDS[spec.beard.style])
+        parts.append(BEARD_WORDS[spec.beard.style])
     elif found["stubble"]:
         parts.append("stubble")
     if found["freckles"] and rng.random() < 0.7:

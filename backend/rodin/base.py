@@ -1,4 +1,5 @@
-"""The base model (Rodin, section 3.2): planes from noise, steered by the portrait's latent, tokens and what it shows.
+"""The base model (Rodin, section 3.2): planes from noise, steered by a latent point, the portrait's tokens and what it
+shows.
 
 It predicts the clean planes (x0), so at the last time-step, where its input is nothing but noise, it is a one-step
 regressor. Planes are normalised: the mean of the training planes taken off, divided by one spread per channel.
@@ -27,7 +28,7 @@ class BaseConfig:
     """Sizes of the base model. `paper` is Rodin's: planes of 64 x 64 x 32 and an ADM-sized U-Net.
 
     `aligned`: features of the portrait at the anchors; `kind`: see `plane_layers.PlaneBlock`; `latent`: whether the
-    portrait's vector steers the normalisation.
+    point of the latent space, `latent_size` numbers (512 in CLIP's), steers the normalisation.
     """
 
     size: int = 64
@@ -37,7 +38,7 @@ class BaseConfig:
     blocks: tuple[int, ...] = (2, 2, 2)
     attention_from: int = 1
     embedding: int = 256
-    latent_size: int = 256
+    latent_size: int = 128
     tokens: int = 128
     picture: int = 128
     feature_channels: int = 24
@@ -53,7 +54,7 @@ class BaseConfig:
 
 
 class PortraitEncoder(nn.Module):
-    """A portrait (sRGB and alpha) to features for the anchors, tokens of an 8 x 8 grid, and one latent vector."""
+    """A portrait (sRGB and alpha) to features for the anchors and tokens of an 8 x 8 grid."""
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
@@ -67,11 +68,9 @@ class PortraitEncoder(nn.Module):
         self.mix = nn.ModuleList(nn.Conv2d(w, c, 1) for w in widths[1:4])
         self.to_tokens = nn.Conv2d(widths[-1], wide, 1)
         self.place = nn.Parameter(0.02 * torch.randn(64, wide))
-        self.to_latent = nn.Sequential(nn.Linear(2 * wide, config.latent_size), nn.SiLU())
-        self.latent_out = nn.Linear(config.latent_size, config.latent_size)
 
-    def forward(self, picture: Float[Tensor, "B 4 H W"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Features B x C x h x w at half the picture's size, tokens B x 64 x K, latent B x Z."""
+    def forward(self, picture: Float[Tensor, "B 4 H W"]) -> tuple[Tensor, Tensor]:
+        """Features B x C x h x w at half the picture's size, tokens B x 64 x K."""
         x = self.enter(picture)
         features: Tensor | None = None
         for number, level in enumerate(self.levels):
@@ -83,9 +82,7 @@ class PortraitEncoder(nn.Module):
                 else:
                     features = features + F.interpolate(part, features.shape[-2:], mode="bilinear", align_corners=False)
         assert features is not None
-        tokens = self.to_tokens(x).flatten(2).transpose(1, 2) + self.place
-        pooled = torch.cat([tokens.mean(1), tokens.amax(1)], 1)
-        return features, tokens, self.latent_out(self.to_latent(pooled))
+        return features, self.to_tokens(x).flatten(2).transpose(1, 2) + self.place
 
 
 class _ConvBlock(nn.Module):
@@ -102,21 +99,37 @@ class _ConvBlock(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """A portrait and how the body stands in it.
+    """Who it shall be: a portrait, a point of the latent space (`backend.rodin.latent`), and how the body stands.
 
-    `picture` sRGB and alpha, grey where there is nobody; `body` the posed controls, metres; `world_to_camera` and
-    `intrinsics` (pixels of `picture`) of its camera; `keep` is 0 for samples that shall not see the portrait.
+    `picture` sRGB and alpha, grey where there is nobody; `latent` the point; `body` the posed controls, metres;
+    `world_to_camera` and `intrinsics` (pixels of `picture`) of its camera; `keep` is 0 for samples that shall not see
+    the portrait, `keep_latent` 0 for those that shall not know the point. The body is always known.
     """
 
     picture: Float[Tensor, "B 4 H W"]
+    latent: Float[Tensor, "B Z"]
     body: Float[Tensor, "B K 3"]
     world_to_camera: Float[Tensor, "B 4 4"]
     intrinsics: Float[Tensor, "B 3 3"]
     keep: Float[Tensor, "B"]
+    keep_latent: Float[Tensor, "B"]
+
+    def without_portrait(self) -> Condition:
+        """The same people, known by their points alone."""
+        return dataclasses.replace(self, keep=torch.zeros_like(self.keep))
+
+    def without_all(self) -> Condition:
+        """Bodies alone."""
+        nothing = torch.zeros_like(self.keep)
+        return dataclasses.replace(self, keep=nothing, keep_latent=nothing)
+
+    def at(self, latent: Float[Tensor, "B Z"]) -> Condition:
+        """The same portraits and bodies with other points."""
+        return dataclasses.replace(self, latent=latent)
 
 
 class BaseModel(nn.Module):
-    """Noisy planes, time-step and portrait to clean planes, all normalised."""
+    """Noisy planes, time-step and condition to clean planes, all normalised."""
 
     def __init__(self, config: BaseConfig, anchors: Anchors) -> None:
         super().__init__()
@@ -139,13 +152,15 @@ class BaseModel(nn.Module):
         self.time = nn.Sequential(
             nn.Linear(128, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding)
         )
-        self.from_latent = nn.Linear(config.latent_size, config.embedding)
+        self.from_latent = nn.Sequential(
+            nn.Linear(config.latent_size, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding)
+        )
         self.no_tokens = nn.Parameter(0.02 * torch.randn(64, config.tokens))
 
     def encode(self, condition: Condition) -> tuple[Tensor, Tensor, Tensor]:
-        """Aligned features B x 3 x D x S x S, tokens and latent: all that the portrait says, once per sampling."""
+        """Aligned features B x 3 x D x S x S, tokens and latent: all that the condition says, once per sampling."""
         picture = condition.picture
-        features, tokens, latent = self.encoder(picture)
+        features, tokens = self.encoder(picture)
         size = (picture.shape[-2], picture.shape[-1])
         moves = self.anchors.moves(condition.body)
         camera = condition.world_to_camera, condition.intrinsics, size
@@ -159,9 +174,9 @@ class BaseModel(nn.Module):
         aligned = torch.cat([seen * keep, deep * keep, facing * keep, moved], 3).flatten(2, 3)
         if not self.config.aligned:
             aligned = torch.zeros_like(aligned)
-        keep = condition.keep[:, None]
-        tokens = torch.where(keep[..., None] > 0, tokens, self.no_tokens)
-        return aligned, tokens, latent * keep
+        tokens = torch.where(condition.keep[:, None, None] > 0, tokens, self.no_tokens)
+        # Rodin's own sign for an unknown point: zeros (section 3.2).
+        return aligned, tokens, condition.latent * condition.keep_latent[:, None]
 
     def forward(
         self, planes: Float[Tensor, "B 3 C S S"], time: Float[Tensor, "B"], encoded: tuple[Tensor, Tensor, Tensor]

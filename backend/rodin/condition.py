@@ -1,4 +1,4 @@
-"""A real portrait and its body fit as the networks know them from the training set."""
+"""A real portrait and its body fit as the networks know them from the training set; or a point and a body alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from backend.body_model.controls import control_vertices
 from backend.rodin.base import Condition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float
+    from torch import Tensor
+
     from backend.body_model.fitting import BodyFit
     from backend.portrait.portrait import Portrait
 
@@ -20,8 +25,10 @@ _SHOWN = 0.43
 _CENTRE = (0.0, -0.02, -0.01)
 
 
-def condition_of(portrait: Portrait, fit: BodyFit, size: int) -> Condition:
-    """Crop the portrait to `size` x `size` pixels around the head; one row."""
+def condition_of(
+    portrait: Portrait, fit: BodyFit, size: int, encode: Callable[[Float[Tensor, "B 4 H W"]], Float[Tensor, "B Z"]]
+) -> Condition:
+    """Crop the portrait to `size` x `size` pixels around the head, and `encode` it to its point; one row."""
     camera = fit.camera
     middle = camera.project(np.array([_CENTRE]))[0]
     depth = camera.to_camera(np.array([_CENTRE]))[0, 2]
@@ -37,9 +44,18 @@ def condition_of(portrait: Portrait, fit: BodyFit, size: int) -> Condition:
         return torch.from_numpy(np.ascontiguousarray(array)).float()[None]
 
     picture = row(np.concatenate([rgb, alpha], -1).transpose(2, 0, 1))
-    return Condition(
-        picture, row(controls), row(camera.world_to_camera), row(matrix @ camera.intrinsics), torch.ones(1)
-    )
+    matrices = row(camera.world_to_camera), row(matrix @ camera.intrinsics)
+    with torch.no_grad():
+        latent = encode(picture)
+    return Condition(picture, latent, row(controls), *matrices, torch.ones(1), torch.ones(1))
+
+
+def condition_without_portrait(latent: Float[Tensor, "B Z"], body: Float[Tensor, "B K 3"], size: int) -> Condition:
+    """People that nobody has taken a picture of: points and posed controls (metres)."""
+    batch = len(latent)
+    empty = torch.zeros((batch, 4, size, size))
+    camera, intrinsics = (torch.eye(n).expand(batch, n, n) for n in (4, 3))
+    return Condition(empty, latent, body, camera, intrinsics, torch.zeros(batch), torch.ones(batch))
 
 
 def _shrink(rgba: np.ndarray, matrix: np.ndarray, zoom: float, size: int) -> np.ndarray:

@@ -1,23 +1,46 @@
-"""The engine: a portrait and its body fit become planes in canonical space, and with the body's warp a field."""
+"""The engine: a portrait and its body fit, or a text, or nothing, become planes in canonical space, and with the body's
+warp a field; words change it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 from backend.body_model.controls import control_vertices
 from backend.radiance.canonical import warp_grid
 from backend.radiance.triplane import TriPlane
-from backend.rodin.condition import condition_of
+from backend.rodin.condition import condition_of, condition_without_portrait
+from backend.rodin.editing import NEUTRAL, edit_latent, edit_planes
+from backend.rodin.prior import sample_prior
 from backend.rodin.sampling import regress, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from backend.body_model.base import BodyModel
     from backend.body_model.fitting import BodyFit
     from backend.portrait.portrait import Portrait
+    from backend.rodin.base import Condition
     from backend.rodin.weights import Rodin
+
+
+def _ignore(fraction: float) -> None:
+    pass
+
+
+class Invented(NamedTuple):
+    """A person whom nobody has taken a picture of: the field, the body model's identity parameters, and the point of
+    the latent space, which an edit starts from."""
+
+    field: TriPlane
+    identity: Float[np.ndarray, " I"]
+    latent: Float[Tensor, "1 Z"]
 
 
 def generate_field(
@@ -28,20 +51,135 @@ def generate_field(
     *,
     steps: int = 1,
     guidance: float = 1.3,
-    progress: Callable[[float], None] = lambda fraction: None,
+    latent_guidance: float = 1.3,
+    progress: Callable[[float], None] = _ignore,
 ) -> TriPlane:
     """The radiance field of the person. One step is the network's best guess, more steps are a sample.
 
     `progress` gets the finished fraction and may raise to cancel.
     """
+    condition = portrait_condition(rodin, portrait, fit)
+    planes = _sample(rodin, condition, seed, steps, guidance, latent_guidance, progress)
+    return _field(rodin, fit.model, condition, planes)
+
+
+def generate_from_prompt(
+    rodin: Rodin,
+    model: BodyModel,
+    prompt: str,
+    seed: int,
+    *,
+    steps: int = 10,
+    prompt_guidance: float = 2.0,
+    guidance: float = 1.3,
+    progress: Callable[[float], None] = _ignore,
+) -> Invented:
+    """A person of whom `prompt` is true, with a body that fits, in a neutral expression.
+
+    `prompt_guidance` is the prior's, `guidance` that of the planes by the point.
+    """
+    text = rodin.latent_space().encode_texts([prompt])
+    return _invent(rodin, model, text, seed, steps, prompt_guidance, guidance, progress)
+
+
+def generate_unconditional(
+    rodin: Rodin,
+    model: BodyModel,
+    seed: int,
+    *,
+    steps: int = 10,
+    guidance: float = 1.3,
+    progress: Callable[[float], None] = _ignore,
+) -> Invented:
+    """Any person."""
+    return _invent(rodin, model, None, seed, steps, 1.0, guidance, progress)
+
+
+def edit_field(
+    rodin: Rodin,
+    field: TriPlane,
+    condition: Condition,
+    target: str,
+    seed: int,
+    *,
+    source: str = NEUTRAL,
+    latent_strength: float = 1.0,
+    strength: float = 2.0,
+    depth: float = 0.8,
+    steps: int = 10,
+    progress: Callable[[float], None] = _ignore,
+) -> TriPlane:
+    """`field`, changed from `source` to `target` ("bald", "a woman with red hair"); the body and its warp stay.
+
+    `condition` is the one that it was generated from: `portrait_condition` or `point_condition`. `latent_strength` is
+    how far the point moves, `strength` and `depth` are those of `editing.edit_planes`.
+    """
+    edited = edit_latent(rodin.latent_space(), condition.latent, target, source=source, strength=latent_strength)
+    planes = edit_planes(
+        rodin.base,
+        condition,
+        edited,
+        torch.Generator().manual_seed(seed),
+        strength=strength,
+        planes=rodin.normalise(field.planes)[None],
+        depth=depth,
+        steps=steps,
+        progress=progress,
+    )
+    return dataclasses.replace(field, planes=rodin.denormalise(planes)[0])
+
+
+def portrait_condition(rodin: Rodin, portrait: Portrait, fit: BodyFit) -> Condition:
+    """What the base model is told of a portrait."""
+    return condition_of(portrait, fit, rodin.base.config.picture, rodin.latent_space().encode_pictures)
+
+
+def point_condition(
+    rodin: Rodin, model: BodyModel, latent: Float[Tensor, "1 Z"], identity: Float[np.ndarray, " I"]
+) -> Condition:
+    """What the base model is told of a person without a portrait, in a neutral expression."""
+    body = torch.from_numpy(model.neutral(identity)[control_vertices(model)]).float()
+    return condition_without_portrait(latent, body[None], rodin.base.config.picture)
+
+
+def _invent(
+    rodin: Rodin,
+    model: BodyModel,
+    text: Float[Tensor, "1 Z"] | None,
+    seed: int,
+    steps: int,
+    prompt_guidance: float,
+    guidance: float,
+    progress: Callable[[float], None],
+) -> Invented:
     generator = torch.Generator().manual_seed(seed)
-    condition = condition_of(portrait, fit, rodin.base.config.picture)
+    latent, drawn = sample_prior(rodin.latent_prior(), text, generator, guidance=prompt_guidance)
+    low, high = (np.array([getattr(p, end) for p in model.identity_parameters]) for end in ("low", "high"))
+    identity = drawn[0].double().numpy().clip(low, high)
+    condition = point_condition(rodin, model, latent, identity)
+    planes = _sample(rodin, condition, seed, steps, guidance, guidance, progress)
+    return Invented(_field(rodin, model, condition, planes), identity, latent)
+
+
+def _sample(
+    rodin: Rodin,
+    condition: Condition,
+    seed: int,
+    steps: int,
+    guidance: float,
+    latent_guidance: float,
+    progress: Callable[[float], None],
+) -> Float[Tensor, "1 3 C S S"]:
+    generator = torch.Generator().manual_seed(seed)
     if steps == 1:
         planes = regress(rodin.base, condition, generator)
-    else:
-        planes = sample(rodin.base, condition, generator, steps=steps, guidance=guidance, progress=progress)
-    chosen = control_vertices(fit.model)
-    rest = torch.from_numpy(fit.model.template[chosen]).float()
+        progress(1.0)
+        return planes
+    options = {"guidance": guidance, "latent_guidance": latent_guidance}
+    return sample(rodin.base, condition, generator, steps=steps, **options, progress=progress)
+
+
+def _field(rodin: Rodin, model: BodyModel, condition: Condition, planes: Float[Tensor, "1 3 C S S"]) -> TriPlane:
+    rest = torch.from_numpy(model.template[control_vertices(model)]).float()
     warp = warp_grid(condition.body[0], rest, rodin.half_size, rodin.fovea)
-    progress(1.0)
     return TriPlane(rodin.denormalise(planes)[0], rodin.decoder, rodin.half_size, warp)

@@ -1,4 +1,4 @@
-"""From a portrait to planes: one step, or many."""
+"""From a condition to planes: one step, or many, with any mixture of conditions (classifier-free guidance)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from backend.rodin.schedule import STEPS, scheduler
+from backend.rodin.schedule import STEPS, add_noise, scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,15 +16,31 @@ if TYPE_CHECKING:
 
     from backend.rodin.base import BaseModel, Condition
 
+Mixture = list[tuple[float, "Condition"]]
+"""Conditions and the weights of what the network guesses under each; of edits, some are negative; they sum to 1."""
+
 
 @torch.no_grad()
 def regress(model: BaseModel, condition: Condition, generator: torch.Generator) -> Float[Tensor, "B 3 C S S"]:
     """The network's best guess of the normalised planes, in one step from nothing but noise."""
-    noise = _noise(model, len(condition.picture), generator)
+    noise = draw_noise(model, len(condition.picture), generator)
     return model(noise, torch.ones(len(noise), device=noise.device), model.encode(condition))
 
 
-@torch.no_grad()
+def guided(condition: Condition, portrait: float = 1.0, latent: float = 1.0) -> Mixture:
+    """Guidance by the point and by the portrait, each with a strength of its own:
+
+    x0 = x0(body) + latent (x0(point) - x0(body)) + portrait (x0(portrait, point) - x0(point)).
+
+    With both strengths alike this is Rodin's guidance (section 3.2), with both 1 there is none.
+    """
+    return [
+        (portrait, condition),
+        (latent - portrait, condition.without_portrait()),
+        (1 - latent, condition.without_all()),
+    ]
+
+
 def sample(
     model: BaseModel,
     condition: Condition,
@@ -32,35 +48,59 @@ def sample(
     *,
     steps: int = 10,
     guidance: float = 1.3,
+    latent_guidance: float = 1.3,
     eta: float = 1.0,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Float[Tensor, "B 3 C S S"]:
-    """Normalised planes by DDIM (RodinHD: 10 steps, eta 1) with classifier-free guidance (Rodin, section 3.2).
+    """Normalised planes by DDIM (RodinHD: 10 steps, eta 1), guided by the portrait and by the point.
 
     `progress` gets the finished fraction after each step and may raise to cancel.
     """
-    import dataclasses
+    mixture = guided(condition, guidance, latent_guidance)
+    return sample_mixture(model, mixture, generator, steps=steps, eta=eta, progress=progress)
 
-    batch = len(condition.picture)
-    planes = _noise(model, batch, generator)
-    told = model.encode(condition)
-    untold = (
-        model.encode(dataclasses.replace(condition, keep=torch.zeros_like(condition.keep))) if guidance != 1 else None
-    )
+
+@torch.no_grad()
+def sample_mixture(
+    model: BaseModel,
+    mixture: Mixture,
+    generator: torch.Generator,
+    *,
+    steps: int = 10,
+    eta: float = 1.0,
+    planes: Float[Tensor, "B 3 C S S"] | None = None,
+    depth: float = 1.0,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Float[Tensor, "B 3 C S S"]:
+    """Normalised planes by DDIM, from noise, or from `planes` after noise has taken them to the time `depth`.
+
+    All conditions of the mixture go through the network as one batch; those of weight 0 are left out.
+    """
+    mixture = [(weight, condition) for weight, condition in mixture if abs(weight) > 1e-9]
+    count, batch = len(mixture), len(mixture[0][1].picture)
+    parts = [model.encode(condition) for _, condition in mixture]
+    aligned, tokens, latent = (torch.cat(each) for each in zip(*parts, strict=True))
+    weights = torch.tensor([weight for weight, _ in mixture], device=latent.device)[:, None, None, None, None, None]
+    noisy = draw_noise(model, batch, generator)
     plan = scheduler()
-    plan.set_timesteps(steps, device=planes.device)
-    for number, step in enumerate(plan.timesteps):
-        time = ((step + 1) / STEPS).float().expand(batch).to(planes.device)
-        clean = model(planes, time, told)
-        if untold is not None:
-            without = model(planes, time, untold)
-            clean = without + guidance * (clean - without)
-        planes = plan.step(clean, step, planes, eta=eta, generator=generator).prev_sample
-        progress((number + 1) / steps)
-    return planes
+    plan.set_timesteps(steps, device=noisy.device)
+    timesteps = plan.timesteps
+    if planes is not None and depth < 1:
+        timesteps = timesteps[(timesteps + 1) / STEPS <= depth + 1e-6]
+        if not len(timesteps):
+            return planes
+        noisy = add_noise(planes, noisy, ((timesteps[0] + 1) / STEPS).float().expand(batch))
+    for number, step in enumerate(timesteps):
+        time = ((step + 1) / STEPS).float().expand(count * batch).to(noisy.device)
+        guesses = model(noisy.repeat(count, 1, 1, 1, 1), time, (aligned, tokens, latent))
+        clean = (weights * guesses.unflatten(0, (count, batch))).sum(0)
+        noisy = plan.step(clean, step, noisy, eta=eta, generator=generator).prev_sample
+        progress((number + 1) / len(timesteps))
+    return noisy
 
 
-def _noise(model: BaseModel, batch: int, generator: torch.Generator) -> Tensor:
+def draw_noise(model: BaseModel, batch: int, generator: torch.Generator) -> Float[Tensor, "B 3 C S S"]:
+    """Planes of nothing but noise."""
     config = model.config
     shape = (batch, 3, config.channels, config.size, config.size)
     device = next(model.parameters()).device

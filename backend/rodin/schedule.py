@@ -19,25 +19,30 @@ START, POWER = 0.2, 3.0
 STEPS = 1000
 
 
-def signal(time: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """alpha-bar: the part of the variance that is signal, 1 at time 0 and 0 at time 1."""
-    angle = math.pi / 2 * (START + time * (1 - START))
-    return (torch.cos(angle) / math.cos(math.pi / 2 * START)).clamp(0, 1) ** (2 * POWER)
+def signal(time: Float[Tensor, "*b"], start: float = START, power: float = POWER) -> Float[Tensor, "*b"]:
+    """alpha-bar: the part of the variance that is signal, 1 at time 0 and 0 at time 1. A `start` of 0 and a `power` of
+    1 are the usual cosine."""
+    angle = math.pi / 2 * (start + time * (1 - start))
+    return (torch.cos(angle) / math.cos(math.pi / 2 * start)).clamp(0, 1) ** (2 * power)
 
 
 def add_noise(
-    clean: Float[Tensor, "B 3 C S S"], noise: Float[Tensor, "B 3 C S S"], time: Float[Tensor, "B"]
-) -> Float[Tensor, "B 3 C S S"]:
-    """Planes at `time`."""
-    kept = signal(time)[:, None, None, None, None]
+    clean: Float[Tensor, "B *n"],
+    noise: Float[Tensor, "B *n"],
+    time: Float[Tensor, "B"],
+    start: float = START,
+    power: float = POWER,
+) -> Float[Tensor, "B *n"]:
+    """What is left of planes, or of anything else, at `time`."""
+    kept = signal(time, start, power).reshape(-1, *[1] * (clean.ndim - 1))
     return kept.sqrt() * clean + (1 - kept).sqrt() * noise
 
 
-def scheduler(**options: Any) -> Any:
-    """A diffusers `DDIMScheduler` of this schedule for networks that predict the clean planes."""
+def scheduler(start: float = START, power: float = POWER, **options: Any) -> Any:
+    """A diffusers `DDIMScheduler` of this schedule for networks that predict what is clean."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    kept = signal(torch.arange(STEPS + 1, dtype=torch.float64) / STEPS)
+    kept = signal(torch.arange(STEPS + 1, dtype=torch.float64) / STEPS, start, power)
     betas = (1 - kept[1:] / kept[:-1]).clamp(max=1.0)
     return DDIMScheduler(
         STEPS,

@@ -13,6 +13,7 @@ from backend.radiance.renderer import RenderConfig, render_view
 from backend.radiance.triplane import TriPlane
 from backend.rodin import sampling
 from backend.rodin.base import Condition
+from backend.training.augment import on_grey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from backend.radiance.decoder import Decoder
     from backend.rodin.base import BaseModel
     from backend.training.bank import HeadBank
+    from backend.training.base_stage import Encode
 
 QUICK = RenderConfig(coarse_samples=48, fine_samples=24)
 
@@ -64,19 +66,13 @@ def psnr(one: np.ndarray, other: np.ndarray, mask: np.ndarray | None = None) -> 
 
 
 @torch.no_grad()
-def regress(model: BaseModel, bank: HeadBank, head: int, portrait: int = 0) -> torch.Tensor:
+def regress(model: BaseModel, bank: HeadBank, encode: Encode, head: int, portrait: int = 0) -> torch.Tensor:
     """One step from nothing but noise: normalised planes of one head from one of its portraits, the true body."""
     pick = torch.tensor([head], device=bank.rgb.device)
-    picture = bank.portraits[pick, portrait].float() / 255
-    rgb, alpha = picture[:, :3], picture[:, 3:]
-    picture = torch.cat([rgb * alpha + 0.5 * (1 - alpha), alpha], 1)
-    condition = Condition(
-        picture,
-        bank.body[pick],
-        bank.portrait_world_to_camera[pick, portrait],
-        bank.portrait_intrinsics[pick, portrait],
-        torch.ones(1, device=picture.device),
-    )
+    picture = on_grey(bank.portraits[pick, portrait].float() / 255)
+    matrices = bank.portrait_world_to_camera[pick, portrait], bank.portrait_intrinsics[pick, portrait]
+    told = torch.ones(1, device=picture.device)
+    condition = Condition(picture, encode(picture), bank.body[pick], *matrices, told, told)
     return sampling.regress(model, condition, torch.Generator().manual_seed(0))[0]
 
 

@@ -40,7 +40,8 @@ class UpsamplerStageConfig:
     weight_decay: float = 0.01
     average: float = 0.999
     at_noise: float = 0.4
-    dropped: float = 0.1
+    point_alone: float = 0.0
+    nothing: float = 0.1
     disturb: float = 0.5
     plane_weight: float = 1.0
     point_weight: float = 1.0
@@ -84,7 +85,8 @@ class UpsamplerStage(Stage[Upsampler, UpsamplerStageConfig]):
         large = torch.where(flip, mirror_planes(large), large)
         low = resize_planes(large, config.model.low)
         target = (large - enlarged(low, config.model.size)) / self.detail_spread
-        condition = draw_condition(self.bank, heads, mirrored, config, generator)
+        no_point = lambda picture: picture.new_zeros(len(picture), 1)  # noqa: E731
+        condition = draw_condition(self.bank, heads, mirrored, config, generator, no_point)
         disturbed = uniform(config.batch)
         noise = torch.randn(low.shape, generator=generator, device=device)
         told = (low - self.mean) / self.spread + config.disturb * disturbed[:, None, None, None, None] * noise

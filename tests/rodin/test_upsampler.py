@@ -15,7 +15,8 @@ def condition(anchors, count):
     camera = Camera.orbit(0, 0, distance=1.1, fov_degrees=22, size=64)
     rows = [torch.tensor(m).float()[None].repeat(count, 1, 1) for m in (camera.world_to_camera, camera.intrinsics)]
     picture = torch.rand((count, 4, 64, 64), generator=torch.Generator().manual_seed(0))
-    return Condition(picture, anchors.controls[None].repeat(count, 1, 1), *rows, torch.ones(count))
+    body, ones = anchors.controls[None].repeat(count, 1, 1), torch.ones(count)
+    return Condition(picture, torch.zeros(count, 1), body, *rows, ones, ones)
 
 
 def test_an_untrained_one_adds_nothing():

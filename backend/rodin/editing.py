@@ -1,0 +1,72 @@
+"""Edits by words: a direction of the latent space, and the same person generated along it (Rodin, section 3.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from backend.rodin.latent import on_sphere
+from backend.rodin.sampling import Mixture, guided, sample_mixture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from backend.rodin.base import BaseModel, Condition
+    from backend.rodin.latent import LatentSpace
+
+NEUTRAL = "a person"
+"""What an edit starts from when nothing is said of it."""
+
+
+@torch.no_grad()
+def edit_latent(
+    space: LatentSpace,
+    latent: Float[Tensor, "B Z"],
+    target: str,
+    *,
+    source: str = NEUTRAL,
+    strength: float = 1.0,
+) -> Float[Tensor, "B Z"]:
+    """z' = z + strength (text(target) - text(source)), brought back to the length of all points.
+
+    Texts and portraits lie in different parts of the space, so only differences of texts are used, never a text alone.
+    """
+    to, away = space.encode_texts([target, source])
+    return on_sphere(latent + strength * (to - away))
+
+
+def edit_planes(
+    model: BaseModel,
+    condition: Condition,
+    edited: Float[Tensor, "B Z"],
+    generator: torch.Generator,
+    *,
+    strength: float = 2.0,
+    planes: Float[Tensor, "B 3 C S S"] | None = None,
+    depth: float = 0.8,
+    guidance: float = 1.0,
+    latent_guidance: float = 1.0,
+    steps: int = 10,
+    eta: float = 1.0,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Float[Tensor, "B 3 C S S"]:
+    """Normalised planes of the people in `condition`, changed as the point changes to `edited`:
+
+    x0 = x0(portrait, z) + strength (x0(z') - x0(z)).
+
+    The portrait, which shows what was, keeps the person; the difference of two guesses without it makes the change.
+    From the person's own `planes`, noised to the time `depth` (0 leaves them as they are, 1 leaves nothing of them);
+    without planes from nothing but noise, which with the same generator and a strength of 0 is `sampling.sample`.
+    """
+    if planes is not None and strength == 0:
+        return planes
+    before = condition.without_portrait()
+    change: Mixture = [(strength, before.at(edited)), (-strength, before)]
+    mixture = guided(condition, guidance, latent_guidance) + change
+    return sample_mixture(
+        model, mixture, generator, steps=steps, eta=eta, planes=planes, depth=depth, progress=progress
+    )
