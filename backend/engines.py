@@ -26,7 +26,7 @@ def require_engine(name: str) -> None:
 def require(request: AvatarRequest) -> None:
     """Refuse what no engine here can do: `MaquetteError` with MODEL_MISSING or BAD_REQUEST."""
     require_engine(request.engine)
-    if not request.portraits:
+    if request.engine != "rodin" and not request.portraits:
         sentence = f"The engine {request.engine!r} needs a portrait: give a picture of a face."
         raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="request")
 

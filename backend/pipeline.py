@@ -1,6 +1,7 @@
 """The recipe: portrait, fit, field, mesh, texture, rig, files. Each stage knows only what it is given.
 
 portrait ─► Portrait ─► BodyFit ─► TriPlane ─► shells and wrap ─► RiggedAvatar ─► avatar folder
+words ─► latent and body ─────────► TriPlane
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from backend.errors import MaquetteError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backend.body_model.base import BodyModel
     from backend.body_model.fitting import BodyFit
     from backend.meshing.observation import Observation
-    from backend.portrait.portrait import Portrait
     from backend.radiance.triplane import TriPlane
     from backend.rigging.avatar import RiggedAvatar
+    from backend.rodin.weights import Rodin
 
     Progress = Callable[[str, float], None]
     Show = Callable[[np.ndarray], None]
@@ -105,34 +107,12 @@ def generate(
     started = time.perf_counter()
     stages = Stages(progress)
 
-    stages.begin("portrait")
-    from backend.portrait.portrait import load_portraits
-
-    portraits = load_portraits([Path(p) for p in request.portraits], size=quality.crop)
-    portrait = portraits[0]
-    show(portrait.image)
-
-    stages.begin("fit")
-    from backend.body_model.fitting import fit_landmarks
-    from backend.body_model.registry import landmark_map, load_body_model
-    from backend.meshing.observation import observe
-    from backend.portrait.iris import iris_radius
-
-    model = load_body_model(request.body_model)
-    fit = fit_landmarks(
-        model,
-        landmark_map(model),
-        portrait.landmarks,
-        (portrait.size, portrait.size),
-        iris_radius=iris_radius(portrait.image, portrait.landmarks),
+    person = (
+        _from_portrait(request, quality, stages, show) if request.portraits else _from_words(request, quality, stages)
     )
-    observation = observe(portrait, fit)
-
-    stages.begin("field")
-    if request.engine == "rodin":
-        field = _rodin_field(portrait, fit, quality, request.seed, stages.advance)
-    else:
-        field = _template_field(fit, observation, quality, request.seed, stages.advance)
+    fit, observation, field = person.fit, person.observation, person.field
+    if not request.portraits:
+        show(observation.view.image)
 
     stages.begin("mesh")
     if request.mesh == "levelset":
@@ -151,7 +131,7 @@ def generate(
         avatar = _wrapped_avatar(field, fit, observation, quality, np.random.default_rng(request.seed), stages)
 
     stages.begin("export")
-    quality_figures = {**figures(avatar, fit, observation), "warnings": list(portrait.warnings)}
+    quality_figures = {**figures(avatar, fit, observation), "warnings": list(person.warnings)}
     reports: list[AvatarReport] = []
 
     def make_report() -> dict[str, Any]:
@@ -205,6 +185,82 @@ def rig(mesh: Path, like: Path, out: Path, progress: Progress = lambda stage, fr
     return report
 
 
+@dataclasses.dataclass(frozen=True)
+class _Person:
+    """What meshing needs of somebody: the body, what is seen of them, and their field."""
+
+    fit: BodyFit
+    observation: Observation
+    field: TriPlane
+    warnings: tuple[str, ...] = ()
+
+
+def _from_portrait(request: AvatarRequest, quality: Quality, stages: Stages, show: Show) -> _Person:
+    stages.begin("portrait")
+    from backend.portrait.portrait import load_portraits
+
+    portraits = load_portraits([Path(p) for p in request.portraits], size=quality.crop)
+    portrait = portraits[0]
+    show(portrait.image)
+
+    stages.begin("fit")
+    from backend.body_model.fitting import fit_landmarks
+    from backend.body_model.registry import landmark_map, load_body_model
+    from backend.meshing.observation import observe
+    from backend.portrait.iris import iris_radius
+
+    model = load_body_model(request.body_model)
+    fit = fit_landmarks(
+        model,
+        landmark_map(model),
+        portrait.landmarks,
+        (portrait.size, portrait.size),
+        iris_radius=iris_radius(portrait.image, portrait.landmarks),
+    )
+    observation = observe(portrait, fit)
+
+    stages.begin("field")
+    warnings = tuple(portrait.warnings)
+    if request.engine == "template":
+        field = _template_field(fit, observation, quality, request.seed, stages.advance)
+        if request.prompt.strip():
+            warnings += ("The engine 'template' does not read prompts: choose 'rodin' to change the person by words.",)
+        return _Person(fit, observation, field, warnings)
+    from backend.rodin.engine import edit_field, generate_field, portrait_condition
+    from backend.rodin.self_portrait import observe_field
+
+    rodin = _rodin(fit.model)
+    field = generate_field(rodin, portrait, fit, request.seed, steps=quality.sampling_steps, progress=stages.advance)
+    if request.prompt:
+        condition = portrait_condition(rodin, portrait, fit)
+        field = edit_field(rodin, field, condition, request.prompt, request.seed, progress=stages.advance)
+        observation = observe_field(field, fit, observation)
+    return _Person(fit, observation, field, warnings)
+
+
+def _from_words(request: AvatarRequest, quality: Quality, stages: Stages, show: Show) -> _Person:
+    stages.begin("field")
+    from backend.body_model.registry import load_body_model
+    from backend.rodin.engine import generate_from_prompt
+    from backend.rodin.self_portrait import frontal_fit, observe_field
+
+    model = load_body_model(request.body_model)
+    invented = generate_from_prompt(
+        _rodin(model), model, request.prompt, request.seed, progress=lambda part: stages.advance(0.7 * part)
+    )
+    fit = frontal_fit(model, invented.identity, quality.crop)
+    observation = observe_field(invented.field, fit, progress=lambda part: stages.advance(0.7 + 0.3 * part))
+    show(observation.view.image)
+    return _Person(fit, observation, invented.field)
+
+
+def _rodin(model: BodyModel) -> Rodin:
+    from backend.rodin.weights import load_rodin
+    from backend.weights.bundle import require
+
+    return load_rodin(require("rodin"), model)
+
+
 def _template_field(
     fit: BodyFit, observation: Observation, quality: Quality, seed: int, progress: Callable[[float], None]
 ) -> TriPlane:
@@ -212,20 +268,6 @@ def _template_field(
 
     settings = TemplateSettings(quality.field_points, quality.field_steps, quality.level_sizes)
     return fit_field(fit.model, observation, settings, seed, progress)
-
-
-def _rodin_field(
-    portrait: Portrait, fit: BodyFit, quality: Quality, seed: int, progress: Callable[[float], None]
-) -> TriPlane:
-    from backend.rodin.engine import generate_field
-    from backend.rodin.weights import load_rodin
-    from backend.weights.bundle import require
-
-    rodin = load_rodin(require("rodin"), fit.model)
-    progress(0.2)
-    return generate_field(
-        rodin, portrait, fit, seed, steps=quality.sampling_steps, progress=lambda part: progress(0.2 + 0.8 * part)
-    )
 
 
 def _wrapped_avatar(
