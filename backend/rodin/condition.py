@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from backend.body_model.controls import control_vertices
+from backend.radiance.cameras import Camera
 from backend.rodin.base import Condition
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ _SHOWN = 0.43
 _CENTRE = (0.0, -0.02, -0.01)
 
 
-def condition_of(
-    portrait: Portrait, fit: BodyFit, size: int, encode: Callable[[Float[Tensor, "B 4 H W"]], Float[Tensor, "B Z"]]
-) -> Condition:
-    """Crop the portrait to `size` x `size` pixels around the head, and `encode` it to its point; one row."""
+def crop_of(
+    portrait: Portrait, fit: BodyFit, size: int
+) -> tuple[Float[np.ndarray, "S S 3"], Float[np.ndarray, "S S"], Camera]:
+    """The portrait around the head as `size` x `size` pixels: colours that fade to black with the matte, the matte, and
+    the camera."""
     camera = fit.camera
     middle = camera.project(np.array([_CENTRE]))[0]
     depth = camera.to_camera(np.array([_CENTRE]))[0, 2]
@@ -36,15 +38,26 @@ def condition_of(
     matrix = np.array([[zoom, 0, size / 2 - zoom * middle[0]], [0, zoom, size / 2 - zoom * middle[1]], [0, 0, 1]])
     rgba = np.dstack([portrait.foreground * portrait.matte[..., None], portrait.matte]).astype(np.float32)
     small = _shrink(rgba, matrix, zoom, size)
-    alpha = small[..., 3:].clip(0, 1)
-    rgb = (small[..., :3] + 0.5 * (1 - alpha)).clip(0, 1)
+    return (
+        small[..., :3],
+        small[..., 3].clip(0, 1),
+        Camera(camera.world_to_camera, matrix @ camera.intrinsics, size, size),
+    )
+
+
+def condition_of(
+    portrait: Portrait, fit: BodyFit, size: int, encode: Callable[[Float[Tensor, "B 4 H W"]], Float[Tensor, "B Z"]]
+) -> Condition:
+    """Crop the portrait to `size` x `size` pixels around the head, and `encode` it to its point; one row."""
+    colour, alpha, camera = crop_of(portrait, fit, size)
+    rgb = (colour + 0.5 * (1 - alpha[..., None])).clip(0, 1)
     controls = fit.posed()[control_vertices(fit.model)]
 
     def row(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).float()[None]
 
-    picture = row(np.concatenate([rgb, alpha], -1).transpose(2, 0, 1))
-    matrices = row(camera.world_to_camera), row(matrix @ camera.intrinsics)
+    picture = row(np.dstack([rgb, alpha]).transpose(2, 0, 1))
+    matrices = row(camera.world_to_camera), row(camera.intrinsics)
     with torch.no_grad():
         latent = encode(picture)
     return Condition(picture, latent, row(controls), *matrices, torch.ones(1), torch.ones(1))

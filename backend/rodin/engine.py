@@ -11,11 +11,15 @@ import torch
 
 from backend.body_model.controls import control_vertices
 from backend.radiance.canonical import warp_grid
-from backend.radiance.triplane import TriPlane
-from backend.rodin.condition import condition_of, condition_without_portrait
+from backend.radiance.likeness import Likeness
+from backend.radiance.occupancy import OccupancyGrid
+from backend.radiance.renderer import render_view
+from backend.radiance.triplane import TriPlane, resize_planes
+from backend.rodin.condition import condition_of, condition_without_portrait, crop_of
 from backend.rodin.editing import NEUTRAL, edit_latent, edit_planes
 from backend.rodin.prior import sample_prior
 from backend.rodin.sampling import regress, sample
+from backend.rodin.upsampler import enlarged, upsample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,15 +56,18 @@ def generate_field(
     steps: int = 1,
     guidance: float = 1.3,
     latent_guidance: float = 1.3,
+    likeness: bool = True,
     progress: Callable[[float], None] = _ignore,
 ) -> TriPlane:
     """The radiance field of the person. One step is the network's best guess, more steps are a sample.
 
-    `progress` gets the finished fraction and may raise to cancel.
+    With `likeness` the visible surface takes the portrait's colours. `progress` gets the finished fraction and may
+    raise to cancel.
     """
     condition = portrait_condition(rodin, portrait, fit)
-    planes = _sample(rodin, condition, seed, steps, guidance, latent_guidance, progress)
-    return _field(rodin, fit.model, condition, planes)
+    planes = _sample(rodin, condition, seed, steps, guidance, latent_guidance, lambda part: progress(0.7 * part))
+    field = _field(rodin, fit.model, condition, planes, seed)
+    return with_likeness(field, portrait, fit) if likeness else field
 
 
 def generate_from_prompt(
@@ -111,6 +118,8 @@ def edit_field(
 ) -> TriPlane:
     """`field`, changed from `source` to `target` ("bald", "a woman with red hair"); the body and its warp stay.
 
+    Its likeness goes: the portrait shows what was.
+
     `condition` is the one that it was generated from: `portrait_condition` or `point_condition`. `latent_strength` is
     how far the point moves, `strength` and `depth` are those of `editing.edit_planes`.
     """
@@ -121,12 +130,12 @@ def edit_field(
         edited,
         torch.Generator().manual_seed(seed),
         strength=strength,
-        planes=rodin.normalise(field.planes)[None],
+        planes=rodin.normalise(resize_planes(field.planes, rodin.base.config.size))[None],
         depth=depth,
         steps=steps,
         progress=progress,
     )
-    return dataclasses.replace(field, planes=rodin.denormalise(planes)[0])
+    return dataclasses.replace(field, planes=_decodable(rodin, condition, planes, seed)[0], likeness=None)
 
 
 def portrait_condition(rodin: Rodin, portrait: Portrait, fit: BodyFit) -> Condition:
@@ -158,7 +167,7 @@ def _invent(
     identity = drawn[0].double().numpy().clip(low, high)
     condition = point_condition(rodin, model, latent, identity)
     planes = _sample(rodin, condition, seed, steps, guidance, guidance, progress)
-    return Invented(_field(rodin, model, condition, planes), identity, latent)
+    return Invented(_field(rodin, model, condition, planes, seed), identity, latent)
 
 
 def _sample(
@@ -179,7 +188,28 @@ def _sample(
     return sample(rodin.base, condition, generator, steps=steps, **options, progress=progress)
 
 
-def _field(rodin: Rodin, model: BodyModel, condition: Condition, planes: Float[Tensor, "1 3 C S S"]) -> TriPlane:
+def _field(
+    rodin: Rodin, model: BodyModel, condition: Condition, planes: Float[Tensor, "1 3 C S S"], seed: int
+) -> TriPlane:
     rest = torch.from_numpy(model.template[control_vertices(model)]).float()
     warp = warp_grid(condition.body[0], rest, rodin.half_size, rodin.fovea)
-    return TriPlane(rodin.denormalise(planes)[0], rodin.decoder, rodin.half_size, warp)
+    return TriPlane(_decodable(rodin, condition, planes, seed)[0], rodin.decoder, rodin.half_size, warp)
+
+
+def _decodable(
+    rodin: Rodin, condition: Condition, planes: Float[Tensor, "1 3 C s s"], seed: int
+) -> Float[Tensor, "1 3 C S S"]:
+    """The base model's planes as the decoder reads them, enlarged where there is an upsampler."""
+    low = rodin.denormalise(planes)
+    if rodin.upsampler is None or rodin.detail is None:
+        return low
+    detail = upsample(rodin.upsampler, planes, condition, torch.Generator().manual_seed(seed + 1))
+    return (enlarged(low, rodin.upsampler.config.size) + detail * rodin.detail).clamp(-1, 1)
+
+
+def with_likeness(field: TriPlane, portrait: Portrait, fit: BodyFit, size: int = 256) -> TriPlane:
+    """`field` with what the portrait, as `size` x `size` pixels, shows beyond its colours."""
+    premultiplied, alpha, camera = crop_of(portrait, fit, size)
+    colour = premultiplied / np.maximum(alpha, 1e-3)[..., None]
+    drawn = render_view(field, camera, occupancy=OccupancyGrid.build(field, 64))
+    return dataclasses.replace(field, likeness=Likeness.between(colour.clip(0, 1), alpha, drawn, camera))

@@ -1,5 +1,6 @@
-"""The weights of the engine: one safetensors file that holds base model, decoder and the statistics between them, and
-what makes people out of words: the latent space and its prior. Files of these two alone come from their training."""
+"""The weights of the engine: one safetensors file that holds base model, decoder and the statistics between them, the
+upsampler, and what makes people out of words: the latent space and its prior. Files of these two alone come from their
+training."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from backend.rodin.aligned import make_anchors
 from backend.rodin.base import BaseConfig, BaseModel
 from backend.rodin.latent import LatentConfig, TrainedLatent
 from backend.rodin.prior import LatentPrior, PriorConfig
+from backend.rodin.upsampler import Upsampler, UpsamplerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +39,8 @@ _BROKEN = (KeyError, TypeError, ValueError, RuntimeError)
 class Rodin:
     """What sampling needs. `mean` (3, C, S, S) and `spread` (3, C, 1, 1) turn normalised planes into those that
     `decoder` reads, in the canonical space that `fovea` stretches. Without `latent` there are no points, without
-    `prior` nobody without a portrait."""
+    `prior` nobody without a portrait. With an `upsampler`, whose detail has the spread `detail` (3, C, 1, 1), the
+    decoder reads larger planes."""
 
     base: BaseModel
     decoder: Decoder
@@ -47,6 +50,8 @@ class Rodin:
     half_size: float = DEFAULT_HALF_SIZE
     latent: LatentSpace | None = None
     prior: LatentPrior | None = None
+    upsampler: Upsampler | None = None
+    detail: Float[Tensor, "3 C 1 1"] | None = None
 
     def denormalise(self, planes: Float[Tensor, "*B 3 C S S"]) -> Float[Tensor, "*B 3 C S S"]:
         """Normalised planes to those that the decoder reads."""
@@ -86,7 +91,11 @@ def save_rodin(path: Path, rodin: Rodin) -> None:
         parts["latent"], told["latent"] = rodin.latent, _told_latent(rodin.latent)
     if rodin.prior is not None:
         parts["prior"], told["prior"] = rodin.prior, dataclasses.asdict(rodin.prior.config)
-    _write(path, parts, told, {"mean": rodin.mean, "spread": rodin.spread})
+    tensors = {"mean": rodin.mean, "spread": rodin.spread}
+    if rodin.upsampler is not None and rodin.detail is not None:
+        parts["upsampler"], told["upsampler"] = rodin.upsampler, dataclasses.asdict(rodin.upsampler.config)
+        tensors["detail"] = rodin.detail
+    _write(path, parts, told, tensors)
 
 
 def load_rodin(path: Path, model: BodyModel, latent: LatentSpace | None = None) -> Rodin:
@@ -106,10 +115,17 @@ def load_rodin(path: Path, model: BodyModel, latent: LatentSpace | None = None) 
         mean, spread = tensors["mean"], tensors["spread"]
         own = _latent_from(told, tensors) if "latent" in told else latent
         prior = _prior_from(told, tensors) if "prior" in told else None
+        upsampler = None
+        if "upsampler" in told:
+            sizes = UpsamplerConfig(**_tuples(told["upsampler"]))
+            upsampler = Upsampler(sizes, make_anchors(model, sizes.size, fovea, told["half_size"]))
+            upsampler.load_state_dict(_part(tensors, "upsampler"))
+            upsampler.eval().requires_grad_(False)
     except _BROKEN as problem:
         raise _unusable(path, problem) from problem
     base, decoder = base.eval().requires_grad_(False), decoder.requires_grad_(False)
-    return Rodin(base, decoder, mean, spread, fovea, told["half_size"], own, prior)
+    parts = own, prior, upsampler, tensors.get("detail")
+    return Rodin(base, decoder, mean, spread, fovea, told["half_size"], *parts)
 
 
 def save_latent(path: Path, latent: TrainedLatent) -> None:
