@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-_PADDING, _UNKNOWN = 0, 1
+_UNKNOWN = 0
 
 
 class LatentSpace(Protocol):
@@ -116,7 +116,7 @@ class TextEncoder(nn.Module):
         self._numbers = {word: number for number, word in enumerate(self.vocabulary, _UNKNOWN + 1)}
         self._longest, self._buckets = config.longest, config.buckets
         wide = config.text_width
-        self.table = nn.Embedding(len(self.vocabulary) + _UNKNOWN + 1, wide, padding_idx=_PADDING)
+        self.table = nn.Embedding(len(self.vocabulary) + 1, wide)
         self.pieces = nn.EmbeddingBag(config.buckets, wide, mode="mean")
         self.place = nn.Parameter(0.02 * torch.randn(config.longest + 1, wide))
         self.layers = nn.ModuleList(
@@ -126,8 +126,9 @@ class TextEncoder(nn.Module):
             for _ in range(config.text_layers)
         )
         self.norm, self.out = nn.LayerNorm(wide), nn.Linear(wide, config.size)
-        for table in (self.table, self.pieces):
-            nn.init.normal_(table.weight, std=0.1)
+        # At first a word is little more than its pieces, some twenty of them: so misspelt ones start near.
+        nn.init.normal_(self.table.weight, std=0.02)
+        nn.init.normal_(self.pieces.weight, std=0.4)
 
     def forward(self, texts: Sequence[str]) -> Float[Tensor, "B Z"]:
         device = self.place.device
@@ -141,7 +142,8 @@ class TextEncoder(nn.Module):
             offsets = torch.tensor([0, *itertools.accumulate(map(len, pieces))][:-1], device=device)
             joined = torch.tensor([number for some in pieces for number in some], device=device)
             numbers = torch.tensor([self._numbers.get(word, _UNKNOWN) for word in flat], device=device)
-            x[taken] = self.table(numbers) + self.pieces(joined, offsets)
+            known = (numbers != _UNKNOWN).to(x.dtype)[:, None]
+            x[taken] = self.table(numbers) * known + self.pieces(joined, offsets)
         # A start token gathers what is said; a text without words is that token alone.
         x = F.pad(x, (0, 0, 1, 0)) + self.place[: longest + 1]
         missing = F.pad(~taken, (1, 0), value=False)

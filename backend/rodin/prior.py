@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from backend.rodin.latent import on_sphere
-from backend.rodin.schedule import STEPS, scheduler, signal
+from backend.rodin.schedule import STEPS, scheduler, signal, step_back
 from backend.rodin.unet import wave_embedding
 
 if TYPE_CHECKING:
@@ -119,9 +119,8 @@ def sample_prior(
     DDIM with eta 1; `guidance` 1 samples people as the text describes them, more makes them more typical of it.
     """
     device, split = prior.mean.device, prior.config.latent
-    size = len(prior.mean)
-    draw = lambda: torch.randn((count, size), generator=generator, device=generator.device).to(device)  # noqa: E731
-    vectors = draw()
+    shape = (count, len(prior.mean))
+    vectors = torch.randn(shape, generator=generator, device=generator.device).to(device)
     told = torch.zeros((count, split), device=device) if text is None else text.to(device).expand(count, -1)
     keep = torch.full((count,), float(text is not None), device=device)
     guided = text is not None and guidance != 1
@@ -137,6 +136,6 @@ def sample_prior(
             clean = without + guidance * (with_text - without)
         else:
             clean = prior(vectors, time, told, keep)
-        vectors = plan.step(clean, step, vectors, eta=1.0, variance_noise=draw()).prev_sample
+        vectors = step_back(plan, clean, step, vectors, generator)
     people = vectors * prior.spread + prior.mean
     return on_sphere(people[:, :split]), people[:, split:]

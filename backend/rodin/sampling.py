@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from backend.rodin.schedule import STEPS, add_noise, scheduler
+from backend.rodin.schedule import STEPS, add_noise, scheduler, step_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +94,7 @@ def sample_mixture(
         time = ((step + 1) / STEPS).float().expand(count * batch).to(noisy.device)
         guesses = model(noisy.repeat(count, 1, 1, 1, 1), time, (aligned, tokens, latent))
         clean = (weights * guesses.unflatten(0, (count, batch))).sum(0)
-        noisy = plan.step(clean, step, noisy, eta=eta, generator=generator).prev_sample
+        noisy = step_back(plan, clean, step, noisy, generator, eta)
         progress((number + 1) / len(timesteps))
     return noisy
 

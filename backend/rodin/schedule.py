@@ -53,3 +53,16 @@ def scheduler(start: float = START, power: float = POWER, **options: Any) -> Any
         timestep_spacing="trailing",
         **options,
     )
+
+
+def step_back(
+    plan: Any,
+    clean: Float[Tensor, "B *n"],
+    step: Tensor,
+    noisy: Float[Tensor, "B *n"],
+    generator: torch.Generator,
+    eta: float = 1.0,
+) -> Float[Tensor, "B *n"]:
+    """One step of the sampler towards `clean`. `eta` 0 adds no new noise, 1 as much as ancestral sampling."""
+    # At exactly 1 what is left of the old noise is the root of a zero that rounding may put below zero.
+    return plan.step(clean, step, noisy, eta=min(eta, 1 - 1e-6), generator=generator).prev_sample
