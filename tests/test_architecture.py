@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -236,3 +237,15 @@ def test_no_loader_is_told_to_unpickle() -> None:
                 or (word.arg == "weights_only" and ast.unparse(word.value) == "False")
             )
     assert not wrong, "\n".join(wrong)
+
+
+TRAINERS = "cli base_stage plane_set latent_stage prior_stage upsampler_stage measure bank".split()
+ABSENT = "cv2 diffusers bpy anny mediapipe skimage trimesh xatlas fast_simplification fastapi jaxtyping".split()
+
+
+def test_trainers_run_where_there_is_little_more_than_torch():
+    """A rented GPU machine has torch, numpy, scipy, pillow and safetensors, and often nothing else."""
+    code = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in ABSENT)
+    code += "".join(f"import backend.training.{name}\n" for name in TRAINERS)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

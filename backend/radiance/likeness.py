@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -55,6 +54,8 @@ class Likeness:
         `light` in [0, 1] is the part of the broad difference that is kept: broad differences are the photographer's
         light as often as the person's colours.
         """
+        import cv2  # here, because trainers import fields and need no OpenCV
+
         unit = float(camera.intrinsics[0, 0] / np.median(drawn.depth[drawn.depth > 0])) if drawn.depth.any() else 1.0
         believed = _facing(drawn.depth, camera) * (drawn.alpha > 0.7) * np.clip((matte - 0.7) / 0.3, 0, 1)
         believed = cv2.GaussianBlur(cv2.erode(believed.astype(np.float32), np.ones((3, 3))), (0, 0), 0.0015 * unit)
@@ -89,6 +90,8 @@ class Likeness:
 
 def _facing(depth: Float[np.ndarray, "H W"], camera: Camera) -> Float[np.ndarray, "H W"]:
     """How far the surface of a depth map faces the camera, 0 to 1."""
+    import cv2
+
     rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
     places = camera.unproject(np.stack([columns, rows], -1), depth)
     places = cv2.GaussianBlur(places, (0, 0), max(1.0, camera.width / 128))
