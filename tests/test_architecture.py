@@ -239,8 +239,20 @@ def test_no_loader_is_told_to_unpickle() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-TRAINERS = "cli base_stage plane_set latent_stage prior_stage upsampler_stage measure bank".split()
-ABSENT = "cv2 diffusers bpy anny mediapipe skimage trimesh xatlas fast_simplification fastapi jaxtyping".split()
+TRAINERS = ["cli", "base_stage", "plane_set", "latent_stage", "prior_stage", "upsampler_stage", "measure", "bank"]
+ABSENT = [
+    "cv2",
+    "diffusers",
+    "bpy",
+    "anny",
+    "mediapipe",
+    "skimage",
+    "trimesh",
+    "xatlas",
+    "fast_simplification",
+    "fastapi",
+    "jaxtyping",
+]
 
 
 def test_trainers_run_where_there_is_little_more_than_torch():
