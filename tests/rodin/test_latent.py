@@ -32,7 +32,9 @@ def test_texts_that_mean_the_same_have_the_same_point(space):
 
 def test_the_company_of_other_texts_changes_nothing(space):
     alone = space.encode_texts(["red hair"])
-    together = space.encode_texts(["red hair", "a man with a beard and red hair, and a very long text beyond all limits"])
+    together = space.encode_texts(
+        ["red hair", "a man with a beard and red hair, and a very long text beyond all limits"]
+    )
     torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-5)
 
 
