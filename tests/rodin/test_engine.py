@@ -1,4 +1,4 @@
-"""From a portrait, a text or nothing to a field: the condition keeps cameras stay true, weights come back as they were."""
+"""From a portrait, a text or nothing to a field: cameras stay true, weights come back as they were."""
 
 import dataclasses
 
