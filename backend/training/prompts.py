@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from backend.rodin.words import SYNONYMS, words
+from backend.rodin.words import SEPARATOR, SYNONYMS, words
 from synthetic_data.captions import BEARD_WORDS, HAIR_WORDS
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Prompts:
     def vocabulary(self) -> list[str]:
         """All words of all texts, sorted."""
         texts = [*self.captions, *(clause.text for clauses in self._clauses for clause in clauses)]
-        return sorted({word for text in {*texts, *SYNONYMS, "man", "woman"} for word in words(text)})
+        return sorted({SEPARATOR} | {word for text in {*texts, *SYNONYMS} for word in words(text)})
 
     def caption(self, head: int, rng: np.random.Generator) -> Text:
         """A whole caption: as it was written, or about two thirds of the particulars in any order."""

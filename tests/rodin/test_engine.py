@@ -1,4 +1,6 @@
-"""From a real portrait to a field: the condition keeps the camera true, weights come back as they were."""
+"""From a portrait, a text or nothing to a field: cameras stay true, weights come back as they were."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -11,10 +13,20 @@ from backend.radiance.decoder import CLASSES, Decoder, DecoderConfig
 from backend.rodin.aligned import make_anchors
 from backend.rodin.base import BaseConfig, BaseModel
 from backend.rodin.condition import condition_of
-from backend.rodin.engine import generate_field
-from backend.rodin.weights import Rodin, load_rodin, save_rodin
+from backend.rodin.engine import (
+    edit_field,
+    generate_field,
+    generate_from_prompt,
+    generate_unconditional,
+    point_condition,
+    portrait_condition,
+)
+from backend.rodin.latent import LatentConfig, TrainedLatent
+from backend.rodin.prior import LatentPrior, PriorConfig
+from backend.rodin.weights import Rodin, load_latent, load_prior, load_rodin, save_latent, save_prior, save_rodin
 
 SIZES = {"size": 16, "channels": 8, "widths": (8, 8), "blocks": (1, 1), "embedding": 16, "latent_size": 8}
+LATENT = LatentConfig(size=8, picture=32, widths=(8, 8), text_width=16, text_heads=2, longest=8, buckets=64)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +43,12 @@ def rodin(model):
     decoder = Decoder.initialised(
         DecoderConfig(channels=8, density_channels=4, width=16, classes=len(CLASSES)), torch.Generator().manual_seed(0)
     )
-    return Rodin(base, decoder.requires_grad_(False), 0.1 * torch.randn(3, 8, 16, 16), torch.full((3, 8, 1, 1), 0.2))
+    mean, spread = 0.1 * torch.randn(3, 8, 16, 16), torch.full((3, 8, 1, 1), 0.2)
+    latent = TrainedLatent(LATENT, ["man", "red", "hair"]).eval().requires_grad_(False)
+    prior = LatentPrior(PriorConfig(8, len(model.identity_parameters), 16, 1, 16))
+    prior.measure(torch.randn(50, 8), torch.tensor([p.mean for p in model.identity_parameters]).expand(50, -1))
+    prior.eval().requires_grad_(False)
+    return Rodin(base, decoder.requires_grad_(False), mean, spread, latent=latent, prior=prior)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +69,9 @@ def astronaut(model, tmp_path_factory):
 @pytest.mark.slow
 def test_the_small_picture_and_its_camera_agree_with_the_large_one(astronaut):
     portrait, fit = astronaut
-    condition = condition_of(portrait, fit, 128)
+    condition = condition_of(portrait, fit, 128, lambda picture: picture.mean((2, 3)))
     assert condition.picture.shape == (1, 4, 128, 128)
+    torch.testing.assert_close(condition.latent, condition.picture.mean((2, 3)))
     places = fit.posed()[::37]
     there = fit.camera.project(places)
     camera = condition.body.new_tensor(places) @ condition.world_to_camera[0, :3, :3].T
@@ -81,6 +99,63 @@ def test_a_field_follows_from_portrait_and_seed(astronaut, rodin, steps):
     assert one.warp is not None and fractions[-1] == 1.0
     places = torch.tensor(fit.posed()[:10]).float()
     assert torch.isfinite(one.density(places)).all()
+
+
+@pytest.mark.slow
+def test_an_edit_of_a_portrait_s_field_keeps_its_body(astronaut, rodin):
+    portrait, fit = astronaut
+    field = generate_field(rodin, portrait, fit, 1)
+    condition = portrait_condition(rodin, portrait, fit)
+    same = edit_field(rodin, field, condition, "a bald man", 1, strength=0.0)
+    torch.testing.assert_close(same.planes, field.planes, atol=1e-5, rtol=0)
+    edited = edit_field(rodin, field, condition, "red hair", 1, steps=4)
+    assert torch.equal(edited.warp, field.warp) and not torch.allclose(edited.planes, field.planes, atol=1e-2)
+
+
+def test_people_are_made_of_words_and_of_nothing(rodin, model):
+    one, again = (generate_from_prompt(rodin, model, "a man with red hair", 3, steps=3) for _ in range(2))
+    assert torch.equal(one.field.planes, again.field.planes) and np.array_equal(one.identity, again.identity)
+    other = generate_from_prompt(rodin, model, "a woman", 3, steps=3)
+    anybody = generate_unconditional(rodin, model, 3, steps=3)
+    for person in (one, other, anybody):
+        assert all(p.low <= v <= p.high for p, v in zip(model.identity_parameters, person.identity, strict=True))
+        assert person.latent.shape == (1, 8) and person.field.warp is not None
+        places = torch.tensor(model.neutral(person.identity)[:10]).float()
+        assert torch.isfinite(person.field.density(places)).all()
+    condition = point_condition(rodin, model, one.latent, one.identity)
+    assert condition.keep == 0 and condition.keep_latent == 1
+    edited = edit_field(rodin, one.field, condition, "a bald man", 3, steps=4)
+    assert torch.isfinite(edited.planes).all() and edited.planes.shape == one.field.planes.shape
+
+
+def test_parts_that_are_missing_are_asked_for_in_one_sentence(rodin, model, tmp_path):
+    bare = dataclasses.replace(rodin, latent=None, prior=None)
+    save_rodin(tmp_path / "bare.safetensors", bare)
+    found = load_rodin(tmp_path / "bare.safetensors", model)
+    assert found.latent is None and found.prior is None
+    with pytest.raises(MaquetteError, match="hold no latent space"):
+        generate_from_prompt(found, model, "a man", 1)
+    with pytest.raises(MaquetteError, match="hold no prior over people"):
+        generate_unconditional(found, model, 1)
+    own = load_rodin(tmp_path / "bare.safetensors", model, rodin.latent)
+    assert own.latent is rodin.latent, "a space that the user has goes with weights without one"
+
+
+def test_latent_space_and_prior_come_back_alone_and_in_the_engine_s_weights(rodin, model, tmp_path):
+    paths = [tmp_path / name for name in ("latent.safetensors", "prior.safetensors", "rodin.safetensors")]
+    save_latent(paths[0], rodin.latent)
+    save_prior(paths[1], rodin.prior)
+    save_rodin(paths[2], rodin)
+    whole = load_rodin(paths[2], model)
+    said = ["a man with red hair", "grenish"]
+    for latent in (load_latent(paths[0]), load_latent(paths[2]), whole.latent):
+        assert latent.texts.vocabulary == ("man", "red", "hair") and latent.config == LATENT
+        torch.testing.assert_close(latent.encode_texts(said), rodin.latent.encode_texts(said), atol=2e-2, rtol=0)
+    for prior in (load_prior(paths[1]), load_prior(paths[2]), whole.prior):
+        assert prior.config == rodin.prior.config
+        torch.testing.assert_close(prior.mean, rodin.prior.mean, atol=1e-3, rtol=1e-3)
+    with pytest.raises(MaquetteError, match="does not hold the weights"):
+        load_prior(paths[0])
 
 
 def test_weights_come_back_in_half_precision(rodin, model, tmp_path):

@@ -9,7 +9,9 @@ from backend.body_model.anny import load_anny
 from backend.radiance.decoder import CLASSES, Decoder, DecoderConfig
 from backend.rodin.aligned import make_anchors
 from backend.rodin.base import BaseConfig
-from backend.training.base_stage import BaseStage, BaseStageConfig, draw_condition, plane_statistics, recrop
+from backend.rodin.latent import LatentConfig, TrainedLatent
+from backend.training.augment import recrop
+from backend.training.base_stage import BaseStage, BaseStageConfig, draw_condition, plane_statistics
 
 MODEL = BaseConfig(
     size=16, channels=8, patch=2, widths=(16, 24), blocks=(1, 1), attention_from=1,
@@ -18,23 +20,59 @@ MODEL = BaseConfig(
 CONFIG = BaseStageConfig(model=MODEL, steps=12, batch=3, points=300, rays=64, ray_samples=8, rate=2e-3, warm_up=2)
 
 
-def stage_of(balls, config=CONFIG):
+def encoder():
+    torch.manual_seed(3)
+    sizes = LatentConfig(size=16, picture=32, widths=(8, 8), text_width=16, buckets=64)
+    return TrainedLatent(sizes, []).eval().requires_grad_(False).pictures
+
+
+def stage_of(balls, config=CONFIG, encode=None):
     decoder = Decoder.initialised(
         DecoderConfig(channels=8, density_channels=4, width=16, classes=len(CLASSES)), torch.Generator().manual_seed(0)
     )
     coarse = 0.3 * torch.randn((len(balls) * 3, 8, 2, 2), generator=torch.Generator().manual_seed(1))
     planes = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear").unflatten(0, (-1, 3))
-    return BaseStage(balls, planes, decoder, make_anchors(load_anny(), 16), config)
+    return BaseStage(balls, planes, decoder, make_anchors(load_anny(), 16), encode or encoder(), config)
 
 
 def test_it_tells_two_portraits_apart(balls):
     config = dataclasses.replace(
-        CONFIG, steps=40, batch=4, dropped=0.0, at_noise=1.0, point_weight=0.0, ray_start=1.0, rate=3e-3
+        CONFIG,
+        steps=40,
+        batch=4,
+        point_alone=0.0,
+        nothing=0.0,
+        at_noise=1.0,
+        point_weight=0.0,
+        ray_start=1.0,
+        rate=3e-3,
     )
     stage = stage_of(balls.subset([0, 4]), config)
     figures = []
     stage.run(report=lambda step, found: figures.append(found["plane"]))
     assert sum(figures[-8:]) < 0.6 * sum(figures[:8])
+
+
+def test_the_latent_encoder_is_frozen_and_runs_once_a_step(balls):
+    latent, calls = encoder(), []
+    before = {name: value.clone() for name, value in latent.state_dict().items()}
+    stage = stage_of(balls, encode=lambda picture: calls.append(len(picture)) or latent(picture))
+    stage.run(until=3)
+    assert calls == [3, 3, 3]
+    assert all(torch.equal(value, before[name]) for name, value in latent.state_dict().items())
+    assert not any(name.startswith("encoder.to_latent") for name in stage.averaged)
+
+
+def test_portrait_and_point_are_dropped_as_often_as_the_recipe_says(balls):
+    config = dataclasses.replace(CONFIG, point_alone=0.3, nothing=0.2)
+    heads = torch.zeros(400, dtype=torch.long)
+    drawn = draw_condition(
+        balls, heads, heads > 0, config, torch.Generator().manual_seed(0), lambda picture: picture[:, :, 0, 0]
+    )
+    portrait, point = drawn.keep > 0, drawn.keep_latent > 0
+    assert not (portrait & ~point).any(), "who shows a portrait has a point"
+    assert abs((point & ~portrait).float().mean() - 0.3) < 0.07 and abs((~point).float().mean() - 0.2) < 0.06
+    assert drawn.latent.shape == (400, 4)
 
 
 def test_going_on_after_a_stop_gives_the_same_weights(balls, tmp_path):
@@ -83,7 +121,7 @@ def test_mirrored_conditions_are_mirrored_as_a_whole(balls):
     config = dataclasses.replace(CONFIG, fit_noise=0.0)
     heads = torch.tensor([1])
     plain, turned = (
-        draw_condition(balls, heads, torch.tensor([flag]), config, torch.Generator().manual_seed(5))
+        draw_condition(balls, heads, torch.tensor([flag]), config, torch.Generator().manual_seed(5), encoder())
         for flag in (False, True)
     )
 

@@ -4,8 +4,13 @@ import json
 
 import pytest
 
+from backend.body_model.anny import load_anny
 from backend.cli import main
+from backend.rodin.weights import load_rodin
+from backend.training.base_stage import BaseStageConfig
+from backend.training.latent_stage import LatentStageConfig
 from backend.training.plane_set import PlaneSetConfig
+from backend.training.prior_stage import PriorStageConfig
 from backend.training.recipes import FOLDER, build, read_recipe
 
 SMALL = {
@@ -16,19 +21,35 @@ SMALL = {
 
 
 @pytest.mark.slow
-def test_planes_then_base_from_the_command_line(ball_pack, tmp_path, capsys):
-    recipe, base = tmp_path / "planes.json", tmp_path / "base.json"
+def test_all_stages_from_the_command_line(ball_pack, tmp_path, capfd):
+    recipe, latent, prior, base = (tmp_path / f"{name}.json" for name in ("planes", "latent", "prior", "base"))
     recipe.write_text(json.dumps(SMALL))
     model = {"size": 16, "channels": 8, "widths": [16, 24], "blocks": [1, 1], "embedding": 32, "picture": 64}
     sizes = {"latent_size": 16, "tokens": 32, "feature_channels": 8}
     base.write_text(json.dumps({"model": model | sizes, "steps": 3, "batch": 2, "points": 300, "rays": 32}))
+    encoders = {"size": 16, "picture": 32, "widths": [8, 8], "text_width": 16, "buckets": 64}
+    latent.write_text(json.dumps({"model": encoders, "steps": 3, "batch": 3}))
+    prior.write_text(json.dumps({"model": {"width": 16, "blocks": 1}, "steps": 3, "batch": 4, "texts": 2, "points": 2}))
     given = ["--data", str(ball_pack), "--out", str(tmp_path / "run")]
     assert main(["train", "planes", "--config", str(recipe), *given]) == 0
+    assert main(["train", "base", "--config", str(base), *given]) == 2
+    assert "train the stage 'latent' first" in capfd.readouterr().err
+    assert main(["train", "latent", "--config", str(latent), *given]) == 0
     assert main(["train", "base", "--config", str(base), *given]) == 0
-    said = capsys.readouterr().out
-    assert "dB on 3 views" in said and "step 3/3" in said
-    for name in ("planes/planes.safetensors", "planes/samples.png", "planes/curve.jsonl", "base/samples.png"):
+    weights = tmp_path / "run" / "rodin.safetensors"
+    assert load_rodin(weights, load_anny()).prior is None
+    assert main(["train", "prior", "--config", str(prior), *given]) == 0
+    said = capfd.readouterr().out
+    assert "step 3/3" in said and f"Added to {weights}" in said
+    assert "portrait to caption, heads not learned from" in said
+    for name in ("planes/planes.safetensors", "planes/curve.jsonl", "latent/figures.json", "prior/figures.json"):
         assert (tmp_path / "run" / name).stat().st_size > 0
+    for stage in ("planes", "latent", "prior", "base"):
+        assert (tmp_path / "run" / stage / "samples.png").stat().st_size > 0
+    rodin = load_rodin(weights, load_anny())
+    assert rodin.prior is not None and rodin.latent_space().size == 16
+    assert main(["train", "base", "--config", str(base), *given]) == 0, "finished: nothing to do, and said so"
+    assert load_rodin(weights, load_anny()).prior is not None
 
 
 @pytest.mark.parametrize(
@@ -48,9 +69,23 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(arguments, sentence, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_shipped_recipes_are_read():
-    for path in FOLDER.glob("planes-*.json"):
-        assert read_recipe(PlaneSetConfig, "planes", str(path))
+@pytest.mark.parametrize(
+    ("stage", "kind"),
+    [("planes", PlaneSetConfig), ("latent", LatentStageConfig), ("prior", PriorStageConfig), ("base", BaseStageConfig)],
+)
+def test_shipped_recipes_are_read(stage, kind):
+    paths = list(FOLDER.glob(f"{stage}-*.json"))
+    assert paths and all(read_recipe(kind, stage, str(path)) for path in paths)
+
+
+def test_another_recipe_is_refused_in_one_sentence(ball_pack, tmp_path, capfd):
+    recipe = tmp_path / "latent.json"
+    given = ["--config", str(recipe), "--data", str(ball_pack), "--out", str(tmp_path / "run")]
+    model = {"size": 16, "picture": 32, "widths": [8, 8], "text_width": 16, "buckets": 64}
+    for steps, code in ((1, 0), (2, 2)):
+        recipe.write_text(json.dumps({"model": model, "steps": steps, "batch": 2}))
+        assert main(["train", "latent", *given]) == code
+    assert "was made with another recipe: choose another folder." in capfd.readouterr().err
 
 
 def test_recipes_nest_and_refuse_what_they_do_not_know():
