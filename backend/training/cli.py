@@ -1,11 +1,15 @@
 """``maquette train STAGE``: each stage reads what the one before it wrote, stops when it is told to, and goes on.
 
-========  ==================================================================================================
-planes    a packed set to fitted planes and a decoder: ``planes.safetensors``, ``decoder.safetensors``
-base      packed set and planes to the base model: ``rodin.safetensors``, the engine's weights
-========  ==================================================================================================
+=========  =================================================================================================
+planes     a packed set to fitted planes and a decoder: ``planes.safetensors``, ``decoder.safetensors``
+base       packed set and planes to the base model: ``rodin.safetensors``, the engine's weights
+judges     a packed set to what `maquette evaluate heads` judges with: ``verifier.safetensors``,
+           ``classifier.safetensors``
+baselines  packed set and planes to what an engine has to beat: ``baselines.safetensors``
+=========  =================================================================================================
 
-Every stage writes ``state.safetensors`` (to go on), ``curve.jsonl`` (figures per step) and ``samples.png``.
+Every stage but the last, which needs no going on, writes ``state.safetensors`` (to go on) and ``curve.jsonl`` (figures
+per step); those that make planes draw ``samples.png``.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
     from backend.training.bank import HeadBank
 
-STAGES = ("planes", "base")
+STAGES = ("planes", "base", "judges", "baselines")
 _SAVE_EVERY, _REPORT_EVERY = 300.0, 20.0
 """Seconds."""
 
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    {"planes": _planes, "base": _base}[options.stage](options)
+    {"planes": _planes, "base": _base, "judges": _judges, "baselines": _baselines}[options.stage](options)
 
 
 class _Run:
@@ -181,3 +185,39 @@ def _base(options: argparse.Namespace) -> None:
     weights = options.out / "rodin.safetensors"
     save_rodin(weights, Rodin(stage.averaged_model(), decoder, stage.mean, stage.spread, half_size=bank.half_size))
     print(f"Done: {weights}")
+
+
+def _judges(options: argparse.Namespace) -> None:
+    from backend.evaluation.judges import save_judge
+    from backend.training.judge_stage import JudgeStage, JudgeStageConfig
+    from backend.training.recipes import read_recipe
+
+    config = read_recipe(JudgeStageConfig, "judges", options.config)
+    stage = JudgeStage(_bank(options), config)
+    folder = options.out / "judges"
+    stage.load(folder)
+    run = _Run(folder, options.minutes, config.steps, lambda: stage.save(folder))
+    try:
+        stage.run(report=run)
+    except _TimeIsUp:
+        print(f"Stopped at step {stage.step_number} of {config.steps}: the same command goes on.")
+        return
+    stage.save(folder)
+    for name, judge in (("verifier", stage.verifier), ("classifier", stage.classifier)):
+        save_judge(options.out / f"{name}.safetensors", judge)
+    print(f"Done: verifier.safetensors and classifier.safetensors in {options.out}, {stage.seconds:.0f} s.")
+
+
+def _baselines(options: argparse.Namespace) -> None:
+    from safetensors.torch import load_file
+
+    from backend.evaluation.baselines import BaselineConfig, make_baselines, save_baselines
+    from backend.training.recipes import read_recipe
+
+    config = read_recipe(BaselineConfig, "baselines", options.config)
+    bank = _bank(options)
+    planes = load_file(options.out / "planes" / "planes.safetensors")["planes"][: len(bank)].to(options.device)
+    made, kept = make_baselines(bank, planes, load_decoder(options.out).to(options.device), config)
+    path = options.out / "baselines.safetensors"
+    save_baselines(path, made)
+    print(f"Done: {path}; {len(made.components)} components keep {kept:.0%} of the variance of {len(bank)} heads.")
