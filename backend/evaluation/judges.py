@@ -12,6 +12,7 @@ import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -125,6 +126,11 @@ def attributes(classifier: Classifier, pictures: Float[Tensor, "B 3 H W"]) -> di
         name: classifier.vocabulary[name][int(logits.log_softmax(1).mean(0).argmax())]
         for name, logits in classifier(pictures).items()
     }
+
+
+def as_batch(pictures: Float[np.ndarray, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
+    """Pictures as the judges take them."""
+    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32))
 
 
 def vocabulary_of(people: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
