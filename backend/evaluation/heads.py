@@ -21,7 +21,7 @@ import torch
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
 from backend.evaluation.figures import load_lpips, psnr, ssim
-from backend.evaluation.held_out import SIZE, find_people, read_head, render_people, strip, write_picture
+from backend.evaluation.held_out import SIZE, find_people, read_head, render_people, strip, strip_name, write_picture
 from backend.evaluation.judges import as_batch, load_classifier, load_verifier, similarity
 from backend.evaluation.report import Result, contact_sheets, judge_figures, report, table
 from backend.evaluation.rows import BASELINE_ROWS, FITTED_ROWS, ROWS, Sitting, Studio
@@ -82,9 +82,8 @@ def evaluate_heads(request: HeadsRequest, say: Callable[[str], None] = print) ->
             continue
         sitting = Sitting(studio, read_head(entry))
         for condition, row in wanted:
-            found = _measure(
-                sitting, condition, row, verifier, lpips, strip_path(request.out, condition, row, entry.index)
-            )
+            path = drawn_folder(request.out, condition, row) / strip_name(entry.index)
+            found = _measure(sitting, condition, row, verifier, lpips, path)
             done.add({"condition": condition, "row": row, "index": entry.index, **found})
             words = found.get("failure") or f"{found['psnr']:.2f} dB, identity {found['identity']:.3f}"
             say(f"head {entry.index} ({number + 1}/{len(entries)}), {condition} {row}: {words}")
@@ -216,7 +215,7 @@ def _protocol(
         "ground": "white",
         "weights": {name: _hash(path) for name, path in {"rodin": request.weights, **files}.items()},
         "identity": "cosine of the verifier's embeddings; who somebody is includes hair and clothes",
-        "fid": "on the verifier's channel means of all levels (Verifier.features), not on Inception",
+        "fid": "on the verifier's features of all levels (Verifier.features), in deviations of the truth; not on Inception",
         "lpips": "AlexNet" if lpips else "left out: the package lpips and its AlexNet are not on this computer",
         "psnr_person": "pixels with a true alpha above one half",
     }

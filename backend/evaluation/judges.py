@@ -46,7 +46,7 @@ class JudgeConfig:
 
 
 class Trunk(nn.Module):
-    """Pictures to the channel means of every level; patches of 4 x 4 pixels are the first channels."""
+    """Pictures to feature maps, one per level; patches of 4 x 4 pixels are the first channels."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -55,13 +55,11 @@ class Trunk(nn.Module):
             nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), _Residual(b)) for a, b in itertools.pairwise(widths)
         )
 
-    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C"]]:
-        x = self.enter(pictures * 2 - 1)
-        means = [x.mean((2, 3))]
+    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C h w"]]:
+        maps = [self.enter(pictures * 2 - 1)]
         for level in self.levels:
-            x = level(x)
-            means.append(x.mean((2, 3)))
-        return means
+            maps.append(level(maps[-1]))
+        return maps
 
 
 class _Residual(nn.Module):
@@ -87,12 +85,13 @@ class Verifier(nn.Module):
         self.project = nn.Sequential(nn.SiLU(), nn.Linear(wide, wide), nn.SiLU(), nn.Linear(wide, config.embedding))
 
     def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B E"]:
-        return F.normalize(self.project(self.trunk(pictures)[-1]), dim=1)
+        return F.normalize(self.project(self.trunk(pictures)[-1].mean((2, 3))), dim=1)
 
     def features(self, pictures: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
-        """What the Fréchet distance is measured on: the channel means of all levels. The first ones see texture and
-        sharpness, the last ones who it is."""
-        return torch.cat(self.trunk(pictures), 1)
+        """What the Fréchet distance is measured on: mean and deviation of every channel of every level. The first levels
+        see texture and sharpness, the last ones who it is."""
+        maps = [level.flatten(2) for level in self.trunk(pictures)]
+        return torch.cat([part for level in maps for part in (level.mean(2), level.std(2))], 1)
 
 
 class Classifier(nn.Module):
@@ -105,7 +104,7 @@ class Classifier(nn.Module):
         self.heads = nn.Linear(config.widths[-1], sum(map(len, vocabulary.values())))
 
     def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Float[Tensor, "B K"]]:
-        logits = self.heads(F.silu(self.trunk(pictures)[-1]))
+        logits = self.heads(F.silu(self.trunk(pictures)[-1].mean((2, 3))))
         return dict(
             zip(self.vocabulary, logits.split([len(words) for words in self.vocabulary.values()], 1), strict=True)
         )

@@ -47,15 +47,18 @@ class Result:
 def report(results: Sequence[Result], heads: Sequence[HeldOutHead], verifier: Verifier) -> dict[str, Any]:
     """``rows`` and ``rows_fitted`` with the means of every row, and ``groups`` with those of `rodin` by kind of person.
 
-    The Fréchet distance compares all views of a row with the true views of the same heads.
+    The Fréchet distance compares all views of a row with the true views of the same heads, each feature divided by
+    its deviation among all true views, so that no level of the network outweighs the others.
     """
     whole: dict[str, Any] = {"rows": {}}
     true = {head.index: features(verifier, head.views) for head in heads}
+    spread = np.concatenate(list(true.values())).std(0) + 1e-6
     for result in results:
         row: dict[str, Any] = {**means(list(result.figures.values())), "heads": len(result.figures)}
         if result.figures:
             made = np.concatenate([features(verifier, result.views(index)) for index in result.figures])
-            row["fid"] = frechet_distance(made, np.concatenate([true[index] for index in result.figures]))
+            wanted = np.concatenate([true[index] for index in result.figures])
+            row["fid"] = frechet_distance(made / spread, wanted / spread)
         if result.failures:
             row["failures"] = {str(index): said for index, said in result.failures.items()}
         whole.setdefault(result.condition, {})[result.row] = row

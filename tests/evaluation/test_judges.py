@@ -25,7 +25,16 @@ def test_a_picture_is_like_itself():
     torch.manual_seed(0)
     verifier, pictures = Verifier(CONFIG), torch.rand(3, 3, 64, 64)
     torch.testing.assert_close(similarity(verifier, pictures, pictures), torch.ones(3))
-    assert verifier.features(pictures).shape == (3, 8 + 16)
+    assert verifier.features(pictures).shape == (3, 2 * (8 + 16))
+
+
+def test_features_of_a_texture_change_with_its_sharpness():
+    """Its mean stays, so features that were means alone would not see it."""
+    torch.manual_seed(2)
+    verifier, checks = Verifier(CONFIG), torch.kron(torch.eye(2).repeat(8, 8), torch.ones(4, 4)).expand(1, 3, 64, 64)
+    soft = torch.nn.functional.avg_pool2d(checks, 5, 1, 2, count_include_pad=False)
+    sharp, blurred = (verifier.features(p)[0, 8:16] for p in (checks, soft))
+    assert blurred.mean() < 0.8 * sharp.mean()
 
 
 def test_judges_come_back_in_half_precision(tmp_path):
