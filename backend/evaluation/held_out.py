@@ -89,19 +89,24 @@ class HeldOutHead:
 
 
 def render_people(folder: Path, people: range) -> None:
-    """Render `people` of the held-out split into `folder`, or go on with it; its own command does the work."""
+    """Render `people` of the held-out split into `folder`, or go on with it; its own command does the work.
+
+    Raises `MaquetteError` when the folder holds others, or this package would render others than the protocol's.
+    """
     from synthetic_data import cli
     from synthetic_data.shards import open_folder
     from synthetic_data.splits import split
 
-    frozen = split("held-out")
-    open_folder(folder, dataclasses.replace(frozen, first=people.start, count=len(people)))
+    try:
+        open_folder(folder, dataclasses.replace(split("held-out"), first=people.start, count=len(people)))
+    except ValueError as problem:
+        sentence = f"The held-out people cannot be rendered: {problem}."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate") from None
     cli.main(["resume", str(folder)])
 
 
 def find_people(folder: Path, people: range | None) -> list[Entry]:
-    """The wanted people of a rendered set, all of it when `people` is None; those that were set aside while rendering
-    are in nobody's set.
+    """The wanted people of a rendered set, all of it when `people` is None.
 
     Raises `MaquetteError` when the set is not finished or holds none of them.
     """

@@ -88,8 +88,8 @@ class Verifier(nn.Module):
         return F.normalize(self.project(self.trunk(pictures)[-1].mean((2, 3))), dim=1)
 
     def features(self, pictures: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
-        """What the Fréchet distance is measured on: mean and deviation of every channel of every level. The first levels
-        see texture and sharpness, the last ones who it is."""
+        """What the Fréchet distance is measured on: mean and deviation of every channel of every level. The first
+        levels see texture and sharpness, the last ones who it is."""
         maps = [level.flatten(2) for level in self.trunk(pictures)]
         return torch.cat([part for level in maps for part in (level.mean(2), level.std(2))], 1)
 

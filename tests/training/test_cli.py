@@ -5,6 +5,9 @@ import json
 import pytest
 
 from backend.cli import main
+from backend.evaluation.baselines import BaselineConfig, load_baselines
+from backend.evaluation.judges import load_classifier, load_verifier
+from backend.training.judge_stage import JudgeStageConfig
 from backend.training.plane_set import PlaneSetConfig
 from backend.training.recipes import FOLDER, build, read_recipe
 
@@ -31,6 +34,20 @@ def test_planes_then_base_from_the_command_line(ball_pack, tmp_path, capsys):
         assert (tmp_path / "run" / name).stat().st_size > 0
 
 
+@pytest.mark.slow
+def test_judges_and_baselines_from_the_command_line(ball_pack, tmp_path, capsys):
+    recipes = {"planes": SMALL | {"visits": 1}, "judges": {"model": {"widths": [8, 16]}, "steps": 2, "heads": 3}}
+    for stage, recipe in recipes.items():
+        (tmp_path / f"{stage}.json").write_text(json.dumps(recipe))
+        given = ["--data", str(ball_pack), "--out", str(tmp_path), "--config", str(tmp_path / f"{stage}.json")]
+        assert main(["train", stage, *given]) == 0
+    assert main(["train", "baselines", "--data", str(ball_pack), "--out", str(tmp_path)]) == 0
+    assert "of the variance of 6 heads" in capsys.readouterr().out
+    assert load_verifier(tmp_path / "verifier.safetensors").config.widths == (8, 16)
+    assert load_classifier(tmp_path / "classifier.safetensors").vocabulary == {"sex": ["female", "male"]}
+    assert len(load_baselines(tmp_path / "baselines.safetensors").coefficients) == 6
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -49,8 +66,9 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(arguments, sentence, tmp
 
 
 def test_shipped_recipes_are_read():
-    for path in FOLDER.glob("planes-*.json"):
-        assert read_recipe(PlaneSetConfig, "planes", str(path))
+    for stage, kind in (("planes", PlaneSetConfig), ("judges", JudgeStageConfig), ("baselines", BaselineConfig)):
+        found = [read_recipe(kind, stage, str(path)) for path in FOLDER.glob(f"{stage}-*.json")]
+        assert found, stage
 
 
 def test_recipes_nest_and_refuse_what_they_do_not_know():
