@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
@@ -114,7 +113,6 @@ def _studio(request: HeadsRequest, baselines: Path | None) -> Studio:
     return Studio(model, rodin, found, request.out, request.data or request.out / "set")
 
 
-@torch.no_grad()
 def _measure(
     sitting: Sitting,
     condition: str,

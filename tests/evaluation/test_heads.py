@@ -1,5 +1,6 @@
 """The whole measurement on balls, with networks that have learned nothing: who is compared with what, and going on."""
 
+import dataclasses
 import json
 import shutil
 
@@ -19,6 +20,7 @@ from backend.radiance.decoder import CLASSES, Decoder, DecoderConfig
 from backend.rodin.aligned import make_anchors
 from backend.rodin.base import BaseConfig, BaseModel
 from backend.rodin.weights import Rodin, save_rodin
+from synthetic_data.record import encode_view
 from synthetic_data.shards import open_folder, render_shard
 from tests.synthetic_data import standin
 
@@ -27,9 +29,16 @@ SIZES = {"size": 16, "channels": 8, "widths": (8, 8), "blocks": (1, 1), "embeddi
 
 @pytest.fixture(scope="module")
 def ball_set(tmp_path_factory):
+    """Two balls whose portraits show nothing: a ball passes for a face."""
+
+    def faceless(config, index, threads):
+        record = standin.render(config, index, threads)
+        nothing = encode_view("t0p00", {"rgba": np.zeros((128, 128, 4), np.float32)})
+        return dataclasses.replace(record, members={**record.members, **nothing})
+
     folder, config = tmp_path_factory.mktemp("set"), standin.config(count=2, size=128, views=2)
     open_folder(folder, config)
-    render_shard(config, 0, folder, standin.render)
+    render_shard(config, 0, folder, faceless)
     return folder
 
 
