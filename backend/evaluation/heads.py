@@ -129,6 +129,7 @@ def _measure(
         if problem.code not in _NO_FACE:
             raise
         return {"failure": problem.message}
+    drawn = np.where(head.hidden[..., None], np.float32(1), drawn)
     write_picture(path, strip(drawn))
     portrait = as_batch(head.portrait_over(1.0, SIZE)[None])
     shown, true = as_batch(drawn), as_batch(head.views)
@@ -211,7 +212,7 @@ def _protocol(
         "not_in_the_set": sorted(set(request.people or ()) - {head.index for head in heads}),
         "views": len(heads[0].cameras),
         "size": SIZE,
-        "ground": "white",
+        "ground": "white, also where something outside the cube hides it",
         "weights": {name: _hash(path) for name, path in {"rodin": request.weights, **files}.items()},
         "identity": "cosine of the verifier's embeddings; who somebody is includes hair and clothes",
         "fid": "on the verifier's features of all levels, in deviations of the truth; not on Inception",

@@ -14,6 +14,7 @@ from backend.errors import MaquetteError
 from backend.portrait.portrait import Portrait
 from backend.portrait.segmentation import Segmentation
 from backend.radiance.cameras import Camera
+from backend.radiance.supervision import View, crop_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
     from backend.body_model.base import BodyModel
-    from synthetic_data.reader import Entry
+    from synthetic_data.reader import Entry, Person
+    from synthetic_data.record import View as RecordedView
 
 SIZE = 128
 """Pixels of a measured view."""
@@ -33,7 +35,9 @@ class HeldOutHead:
     """One person: the true pictures `views` over white from `cameras`, where `masks` says whether there is somebody,
     and the `portrait` (sRGB, straight alpha) from `portrait_camera`, with the truth of the body in it.
 
-    `landmarks` are pixels of the portrait; `attributes` the words of `synthetic_data.captions`.
+    What lies outside the protocol's cube is left out of `views`, for no field can show it: it is white, and so is
+    everything behind it, which `hidden` marks. `landmarks` are pixels of the portrait; `attributes` the words of
+    `synthetic_data.captions`.
     """
 
     index: int
@@ -41,6 +45,7 @@ class HeldOutHead:
     cameras: tuple[Camera, ...]
     views: Float[np.ndarray, "V S S 3"]
     masks: Bool[np.ndarray, "V S S"]
+    hidden: Bool[np.ndarray, "V S S"]
     portrait: Float[np.ndarray, "P P 4"]
     portrait_camera: Camera
     landmarks: Float[np.ndarray, "478 2"]
@@ -131,14 +136,15 @@ def read_head(entry: Entry) -> HeldOutHead:
     if not views or not portraits or any(view.camera.width % SIZE for view in views):
         sentence = f"{entry.path.parent} needs views and a portrait of {SIZE} pixels or a multiple of that."
         raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
-    pictures = [shrink(_over_white(person.picture(view, "rgba", check=True)), SIZE) for view in views]
+    pictures = np.stack([_cropped(person, view) for view in views])
     number, portrait = portraits[0]
     return HeldOutHead(
         entry.index,
         said["attributes"],
         tuple(view.camera.resized(SIZE, SIZE) for view in views),
-        np.stack([picture[..., :3] for picture in pictures]),
-        np.stack([picture[..., 3] > 0.5 for picture in pictures]),
+        pictures[..., :3],
+        pictures[..., 3] > 0.5,
+        pictures[..., 4] > 0,
         person.picture(portrait, "rgba", check=True),
         portrait.camera,
         entry.decode("labels.npz", check=True)["pixels"][number].astype(np.float64),
@@ -182,6 +188,15 @@ def strip(pictures: Sequence[Float[np.ndarray, "S S 3"]] | Float[np.ndarray, "V 
     return np.concatenate(list(pictures), 1)
 
 
-def _over_white(rgba: Float[np.ndarray, "H W 4"]) -> Float[np.ndarray, "H W 4"]:
-    alpha = rgba[..., 3:]
-    return np.concatenate([rgba[..., :3] * alpha + 1 - alpha, alpha], -1)
+def _cropped(person: Person, view: RecordedView) -> Float[np.ndarray, "S S 5"]:
+    """What a view shows of the cube, over white, its alpha, and how much of a pixel is hidden by what lies before the
+    cube."""
+    from synthetic_data.splits import protocol
+
+    rgba = person.picture(view, "rgba", check=True)
+    whole = View(rgba[..., :3], rgba[..., 3], person.picture(view, "depth", check=True), view.camera)
+    inside, valid = crop_view(whole, protocol()["crop"]["cube_half_size"])
+    alpha = (inside.alpha * valid)[..., None]
+    small = shrink(np.concatenate([inside.rgb * alpha + 1 - alpha, alpha, ~valid[..., None]], -1), SIZE)
+    small[small[..., 4] > 0] = (1, 1, 1, 0, 1)
+    return small

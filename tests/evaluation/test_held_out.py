@@ -1,11 +1,14 @@
 """People of a rendered set, as a measurement needs them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from backend.body_model.anny import load_anny
 from backend.errors import MaquetteError
 from backend.evaluation.held_out import find_people, read_head, read_strip, shrink, strip, write_picture
+from synthetic_data.record import encode_view, planned_views
 from synthetic_data.shards import open_folder, render_shard
 from tests.synthetic_data import standin
 
@@ -29,6 +32,28 @@ def test_views_are_halved_and_lie_over_white(ball_set):
         rows, columns = np.nonzero(mask)
         middle = camera.project(np.zeros((1, 3)))[0]
         np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], middle, atol=0.5)
+
+
+def test_what_lies_outside_the_cube_is_white(tmp_path):
+    """A ball whose lower part reaches out of the cube through its floor, 0.25 m below the origin."""
+
+    def low(config, index, threads):
+        record, shown = standin.render(config, index, threads), {}
+        for view in planned_views(config, index, 0):
+            drawn = standin.draw(view.camera, index, (0, 0, -0.2))
+            shown |= encode_view(view.name, {kind: drawn[kind] for kind in config.passes})
+        return dataclasses.replace(record, members={**record.members, **shown})
+
+    config = standin.config(count=1, size=128, views=24)
+    open_folder(tmp_path, config)
+    render_shard(config, 0, tmp_path, low)
+    head = read_head(find_people(tmp_path, None)[0])
+    assert head.hidden.any() and (head.views[head.hidden] == 1).all() and not head.masks[head.hidden].any()
+    front = int(np.argmin([abs(c.centre[0]) + abs(c.centre[2] + 0.04) + c.centre[1] for c in head.cameras]))
+    pixels = head.cameras[front].project(np.array([[0, -0.15, -0.2], [0, -0.12, -0.29]])).astype(int)
+    (u, v), (u_low, v_low) = pixels
+    assert head.masks[front, v, u] and not head.masks[front, v_low, u_low]
+    np.testing.assert_allclose(head.views[front, v_low, u_low], 1)
 
 
 def test_the_portrait_comes_with_the_truth_of_the_body(ball_set):
