@@ -50,7 +50,7 @@ def test_what_lies_outside_the_cube_is_white(tmp_path):
     head = read_head(find_people(tmp_path, None)[0])
     assert head.hidden.any() and (head.views[head.hidden] == 1).all() and not head.masks[head.hidden].any()
     front = int(np.argmin([abs(c.centre[0]) + abs(c.centre[2] + 0.04) + c.centre[1] for c in head.cameras]))
-    pixels = head.cameras[front].project(np.array([[0, -0.15, -0.2], [0, -0.12, -0.29]])).astype(int)
+    pixels = head.cameras[front].project(np.array([[0, -0.15, -0.2], [0, -0.136, -0.262]])).astype(int)
     (u, v), (u_low, v_low) = pixels
     assert head.masks[front, v, u] and not head.masks[front, v_low, u_low]
     np.testing.assert_allclose(head.views[front, v_low, u_low], 1)
