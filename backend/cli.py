@@ -162,6 +162,10 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train the learned engines", add_help=False, prefix_chars="\0")
     train.set_defaults(run=_train)
     train.add_argument("arguments", nargs=argparse.REMAINDER)
+    words = "measure the engines on people that nobody learned from"
+    evaluate = commands.add_parser("evaluate", help=words, add_help=False, prefix_chars="\0")
+    evaluate.set_defaults(run=_evaluate)
+    evaluate.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -225,6 +229,12 @@ def _dataset(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from backend.training import cli
+
+    cli.main(options.arguments)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from backend.evaluation import cli
 
     cli.main(options.arguments)
 

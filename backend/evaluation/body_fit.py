@@ -25,12 +25,20 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def rigid_distance(points: Float[np.ndarray, "n 3"], truth: Float[np.ndarray, "n 3"]) -> float:
-    """Median distance after the best rotation and translation (no scale), in the unit of the points."""
+def rigid_transform(points: Float[np.ndarray, "n 3"], truth: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "4 4"]:
+    """The rotation and shift, without scale, that bring `points` nearest to `truth` (Kabsch)."""
     a, b = points - points.mean(0), truth - truth.mean(0)
     u, _, vt = np.linalg.svd(a.T @ b)
-    rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
-    return float(np.median(np.linalg.norm(a @ rotation - b, axis=1)))
+    matrix = np.eye(4)
+    matrix[:3, :3] = (u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt).T
+    matrix[:3, 3] = truth.mean(0) - matrix[:3, :3] @ points.mean(0)
+    return matrix
+
+
+def rigid_distance(points: Float[np.ndarray, "n 3"], truth: Float[np.ndarray, "n 3"]) -> float:
+    """Median distance after the best rotation and translation (no scale), in the unit of the points."""
+    matrix = rigid_transform(points, truth)
+    return float(np.median(np.linalg.norm(points @ matrix[:3, :3].T + matrix[:3, 3] - truth, axis=1)))
 
 
 def evaluate(heads: Sequence[Path]) -> dict[str, Any]:

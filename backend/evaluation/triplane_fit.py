@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.evaluation.figures import psnr
 from backend.radiance.cameras import Camera
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import torch
-    from jaxtyping import Bool, Float
+    from jaxtyping import Float
 
     from backend.radiance.fitting import FitConfig
     from backend.radiance.supervision import View
@@ -97,13 +98,6 @@ def evaluate_triplane_fit(
     depth_error = 1000 * float(np.median(np.concatenate(depth_errors)))
     result = TriPlaneFit(float(np.mean(whole)), float(np.mean(person)), tuple(whole), depth_error, seconds)
     return triplane, result, np.concatenate(columns, 1)
-
-
-def psnr(
-    image: Float[np.ndarray, "H W 3"], reference: Float[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]
-) -> float:
-    """Peak signal-to-noise ratio in dB of the pixels in `mask`, for values in [0, 1]."""
-    return float(-10 * np.log10(np.square(image - reference)[mask].mean()))
 
 
 def main() -> None:

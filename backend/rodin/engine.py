@@ -67,7 +67,10 @@ def generate_field(
     condition = portrait_condition(rodin, portrait, fit)
     planes = _sample(rodin, condition, seed, steps, guidance, latent_guidance, lambda part: progress(0.7 * part))
     field = _field(rodin, fit.model, condition, planes, seed)
-    return with_likeness(field, portrait, fit) if likeness else field
+    if likeness:
+        field = with_likeness(field, portrait, fit)
+    progress(1.0)
+    return field
 
 
 def generate_from_prompt(
@@ -140,7 +143,10 @@ def edit_field(
 
 def portrait_condition(rodin: Rodin, portrait: Portrait, fit: BodyFit) -> Condition:
     """What the base model is told of a portrait."""
-    return condition_of(portrait, fit, rodin.base.config.picture, rodin.latent_space().encode_pictures)
+    config = rodin.base.config
+    no_point = lambda picture: picture.new_zeros(len(picture), config.latent_size)  # noqa: E731
+    encode = rodin.latent_space().encode_pictures if config.latent else no_point
+    return condition_of(portrait, fit, config.picture, encode)
 
 
 def point_condition(

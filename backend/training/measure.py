@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from backend.evaluation.figures import psnr
 from backend.radiance.cameras import Camera
 from backend.radiance.occupancy import OccupancyGrid
 from backend.radiance.renderer import RenderConfig, render_view
@@ -57,12 +58,6 @@ def render_head(
         render_view(field, view_of(bank, head, v)[0], occupancy=grid, background=(1, 1, 1), config=QUICK).rgb
         for v in views
     ]
-
-
-def psnr(one: np.ndarray, other: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Of two pictures in [0, 1], all of them or where `mask` is set, dB."""
-    error = (one - other) ** 2
-    return float(-10 * np.log10(max(float(error.mean() if mask is None else error[mask].mean()), 1e-10)))
 
 
 @torch.no_grad()

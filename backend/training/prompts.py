@@ -151,7 +151,7 @@ class Prompts:
         ]
         catalogue: dict[str, Clause] = {}
         known = [
-            [catalogue.setdefault(clause.text, clause) for clause in clauses_of(facts)] if "sex" in facts else []
+            [catalogue.setdefault(clause.text, clause) for clause in clauses_of(facts)] if "skin" in facts else []
             for facts in self.facts
         ]
         counts = Counter(clause.text for clauses in known for clause in clauses)

@@ -73,6 +73,10 @@ class Stage(abc.ABC, Generic[Model, Config]):
     def loss(self) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the next step, and the figures that it is made of."""
 
+    def clipped(self) -> list[nn.Module]:
+        """The parts of the model whose gradients are kept short, each for itself."""
+        return [self.model]
+
     def run(
         self, *, until: int | None = None, report: Callable[[int, dict[str, float]], None] = lambda s, f: None
     ) -> None:
@@ -92,7 +96,8 @@ class Stage(abc.ABC, Generic[Model, Config]):
         loss, figures = self.loss()
         loss.backward()
         team.average_gradients(list(self.model.parameters()))
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for part in self.clipped():
+            torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self._average()

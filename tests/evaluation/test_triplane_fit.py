@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from backend.evaluation.triplane_fit import evaluate_triplane_fit, psnr, read_views
+from backend.evaluation.triplane_fit import evaluate_triplane_fit, read_views
 from backend.radiance.cameras import Camera
 from backend.radiance.fitting import FitConfig
 from backend.radiance.renderer import render_view
@@ -16,15 +16,6 @@ def picture(azimuth: float) -> View:
     camera = Camera.orbit(azimuth, 10, distance=1.35, fov_degrees=21.5, size=32)
     rendering = render_view(sphere(), camera)
     return View(rendering.rgb, rendering.alpha, np.where(rendering.alpha > 0.5, rendering.depth, 0), camera)
-
-
-def test_psnr_of_a_known_error():
-    image, mask = np.full((4, 4, 3), 0.6), np.ones((4, 4), bool)
-    assert psnr(image, image - 0.1, mask) == pytest.approx(20)
-    worse = image.copy()
-    worse[0] = 0
-    mask[0] = False
-    assert psnr(worse, image - 0.1, mask) == pytest.approx(20)
 
 
 def test_a_fitted_ball_is_measured():

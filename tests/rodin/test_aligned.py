@@ -1,5 +1,7 @@
 """A pixel of the eye reaches the texels of the eye, whoever it is and wherever the camera stands."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -76,7 +78,8 @@ def condition(anchors, keep=1.0):
     camera = Camera.orbit(0, 0, distance=1.1, fov_degrees=22, size=64)
     matrix, k = camera_rows(camera)
     picture = torch.rand((1, 4, 64, 64), generator=torch.Generator().manual_seed(0))
-    return Condition(picture, anchors.controls[None], matrix, k, torch.tensor([keep]))
+    keeps = torch.tensor([keep])
+    return Condition(picture, torch.ones(1, 8), anchors.controls[None], matrix, k, keeps, keeps)
 
 
 @pytest.mark.parametrize(("changes", "listens"), [({}, True), ({"aligned": False, "latent": False}, True)])
@@ -89,8 +92,8 @@ def test_the_base_model_listens_to_the_portrait_unless_it_is_dropped(model, chan
         torch.nn.init.normal_(parameter, std=0.1)
     planes, time = torch.randn(1, 3, 4, 16, 16), torch.ones(1)
     one, dropped = condition(small), condition(small, keep=0.0)
-    other = Condition(1 - one.picture, one.body, one.world_to_camera, one.intrinsics, one.keep)
-    without = Condition(other.picture, other.body, other.world_to_camera, other.intrinsics, dropped.keep)
+    other = dataclasses.replace(one, picture=1 - one.picture)
+    without = dataclasses.replace(dropped, picture=1 - one.picture, latent=-one.latent)
     heard = not torch.allclose(net(planes, time, net.encode(one)), net(planes, time, net.encode(other)))
     assert heard == listens
     torch.testing.assert_close(net(planes, time, net.encode(dropped)), net(planes, time, net.encode(without)))

@@ -62,7 +62,11 @@ def render(config: DatasetConfig, index: int, threads: int) -> Record:
             members |= encode_view(view.name, {key: shown[key] for key in config.passes})
             views.append(view)
     spec = {"seed": config.seed, "index": index, **_body()}
-    said = {"spec": spec, "caption": f"ball {index}", "attributes": {"odd": index % 2}}
+    said = {
+        "spec": spec,
+        "caption": f"ball {index}",
+        "attributes": {"odd": index % 2, "sex": ("female", "male")[index % 2]},
+    }
     vertices = np.random.default_rng(index).normal(size=(50, 3)).astype(np.float32)
     first = {
         "identity.json": encode_identity(config, index, [said] * config.takes, views, {"skin": 1}),

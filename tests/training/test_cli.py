@@ -6,12 +6,16 @@ import pytest
 
 from backend.body_model.anny import load_anny
 from backend.cli import main
+from backend.evaluation.baselines import BaselineConfig, load_baselines
+from backend.evaluation.judges import load_classifier, load_verifier
 from backend.rodin.weights import load_rodin
 from backend.training.base_stage import BaseStageConfig
+from backend.training.judge_stage import JudgeStageConfig
 from backend.training.latent_stage import LatentStageConfig
 from backend.training.plane_set import PlaneSetConfig
 from backend.training.prior_stage import PriorStageConfig
 from backend.training.recipes import FOLDER, build, read_recipe
+from backend.training.upsampler_stage import UpsamplerStageConfig
 
 SMALL = {
     "decoder": {"channels": 8, "density_channels": 4, "width": 16, "classes": 6},
@@ -50,6 +54,33 @@ def test_all_stages_from_the_command_line(ball_pack, tmp_path, capfd):
     assert rodin.prior is not None and rodin.latent_space().size == 16
     assert main(["train", "base", "--config", str(base), *given]) == 0, "finished: nothing to do, and said so"
     assert load_rodin(weights, load_anny()).prior is not None
+    enlarge(tmp_path, given)
+    whole = load_rodin(weights, load_anny())
+    assert whole.prior is not None and whole.upsampler is not None and whole.upsampler.config.size == 32
+
+
+def enlarge(tmp_path, given):
+    large, upsampler = tmp_path / "large.json", tmp_path / "upsampler.json"
+    large.write_text(json.dumps(SMALL | {"levels": [16, 32], "visits": 1}))
+    model = {"size": 32, "low": 16, "channels": 8, "widths": [16, 24], "blocks": [1, 1], "embedding": 32}
+    upsampler.write_text(json.dumps({"model": model, "steps": 2, "batch": 2, "points": 300, "rays": 32}))
+    assert main(["train", "upsampler", "--config", str(upsampler), *given]) == 2, "before 'large'"
+    assert main(["train", "large", "--config", str(large), *given, "--heads", "3"]) == 0
+    assert main(["train", "upsampler", "--config", str(upsampler), *given]) == 0
+
+
+@pytest.mark.slow
+def test_judges_and_baselines_from_the_command_line(ball_pack, tmp_path, capsys):
+    recipes = {"planes": SMALL | {"visits": 1}, "judges": {"model": {"widths": [8, 16]}, "steps": 2, "heads": 3}}
+    for stage, recipe in recipes.items():
+        (tmp_path / f"{stage}.json").write_text(json.dumps(recipe))
+        given = ["--data", str(ball_pack), "--out", str(tmp_path), "--config", str(tmp_path / f"{stage}.json")]
+        assert main(["train", stage, *given]) == 0
+    assert main(["train", "baselines", "--data", str(ball_pack), "--out", str(tmp_path)]) == 0
+    assert "of the variance of 6 heads" in capsys.readouterr().out
+    assert load_verifier(tmp_path / "verifier.safetensors").config.widths == (8, 16)
+    assert load_classifier(tmp_path / "classifier.safetensors").vocabulary == {"sex": ["female", "male"]}
+    assert len(load_baselines(tmp_path / "baselines.safetensors").coefficients) == 6
 
 
 @pytest.mark.parametrize(
@@ -71,7 +102,16 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(arguments, sentence, tmp
 
 @pytest.mark.parametrize(
     ("stage", "kind"),
-    [("planes", PlaneSetConfig), ("latent", LatentStageConfig), ("prior", PriorStageConfig), ("base", BaseStageConfig)],
+    [
+        ("planes", PlaneSetConfig),
+        ("latent", LatentStageConfig),
+        ("prior", PriorStageConfig),
+        ("base", BaseStageConfig),
+        ("large", PlaneSetConfig),
+        ("upsampler", UpsamplerStageConfig),
+        ("judges", JudgeStageConfig),
+        ("baselines", BaselineConfig),
+    ],
 )
 def test_shipped_recipes_are_read(stage, kind):
     paths = list(FOLDER.glob(f"{stage}-*.json"))

@@ -27,7 +27,7 @@ def test_people_have_portraits_and_the_views_that_see_the_face(people):
 def test_it_learns_to_find_the_caption_of_each_portrait(people):
     stage = LatentStage(people, CONFIG)
     stage.run()
-    space = stage.averaged_model()
+    space = stage.averaged_space()
     points = plain_points(space, people, list(range(6)))
     found = retrieval(space, points, people.prompts.captions)
     assert found["top 1 of 6"] >= 5 / 6 and found["top 5 of 6"] == 1

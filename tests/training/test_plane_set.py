@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 import torch
 
+from backend.evaluation.figures import psnr
 from backend.radiance.decoder import CLASSES, DecoderConfig
 from backend.radiance.triplane import resize_planes
-from backend.training.measure import contact_sheet, field_of, psnr, render_head, view_of
+from backend.training.measure import contact_sheet, field_of, render_head, view_of
 from backend.training.plane_set import PlaneSet, PlaneSetConfig
 
 CONFIG = PlaneSetConfig(
