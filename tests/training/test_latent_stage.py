@@ -11,7 +11,7 @@ from backend.training.people import load_people
 from backend.training.retrieval import retrieval
 
 MODEL = LatentConfig(size=16, picture=32, widths=(16, 32), text_width=32, text_layers=1, longest=8, buckets=256)
-CONFIG = LatentStageConfig(model=MODEL, steps=60, batch=6, rate=4e-3, warm_up=5, average=0.8, held_back=0)
+CONFIG = LatentStageConfig(model=MODEL, steps=90, batch=6, rate=4e-3, warm_up=5, average=0.8, held_back=0)
 
 
 @pytest.fixture(scope="module")
