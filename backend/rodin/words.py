@@ -1,6 +1,6 @@
 """Texts as the words that the text encoder knows: what means the same here becomes the same.
 
-Lower case, no hyphens, singular, synonyms by a table, little words left out; what joins clauses becomes a comma.
+Lower case, no hyphens, singular, synonyms by a table, words that say nothing left out; what joins clauses becomes a comma.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zlib
 SEPARATOR = ","
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[,;:.()]")
 _LITTLE = """
-    a an the of who whose which that this has have had is are be some his her their its person's portrait picture photo
+    a an the of who whose which that this has have had is are be some his her their its person portrait picture photo
     image render somebody someone individual human people expression
 """
 _JOINTS = "with and in wearing wear worn dressed having while plus but on looking saying say"

@@ -176,7 +176,8 @@ class Prompts:
         clauses, weights = self._clauses[head], self._weights[head]
         if not clauses:
             return self.caption(head, rng)
-        count = int(rng.choice(3, p=(0.5, 0.35, 0.15))) + 1
+        # Now and then it says nothing of anybody: that is the text which edits start from.
+        count = int(rng.choice(4, p=(0.03, 0.47, 0.35, 0.15)))
         chosen = rng.choice(len(clauses), count, replace=False, p=weights / weights.sum())
         return self._compose(head, _distinct([clauses[i] for i in chosen]), rng, sex=0.7)
 
@@ -193,7 +194,7 @@ class Prompts:
         order = [clauses[i] for i in rng.permutation(len(clauses))]
         before, after, worn = ([c.text for c in order if c.place == place] for place in (BEFORE, WITH, WEARING))
         style = rng.random()
-        if style < 0.2 and not (before or noun != "person"):
+        if style < 0.2 and clauses and not before and noun == "person":
             text = ", ".join([*after, *worn])
         elif style < 0.5:
             text = ", ".join([" ".join([*before, noun]), *after, *worn])
