@@ -29,11 +29,13 @@ SIZES = {"size": 16, "channels": 8, "widths": (8, 8), "blocks": (1, 1), "embeddi
 
 @pytest.fixture(scope="module")
 def ball_set(tmp_path_factory):
-    """Two balls whose portraits show nothing: a ball passes for a face."""
+    """Two balls whose portraits show a wall: a ball passes for a face."""
 
     def faceless(config, index, threads):
         record = standin.render(config, index, threads)
-        nothing = encode_view("t0p00", {"rgba": np.zeros((128, 128, 4), np.float32)})
+        wall = np.ones((128, 128, 4))
+        wall[..., :3] = np.linspace(0.3, 0.7, 128)[:, None]
+        nothing = encode_view("t0p00", {"rgba": wall})
         return dataclasses.replace(record, members={**record.members, **nothing})
 
     folder, config = tmp_path_factory.mktemp("set"), standin.config(count=2, size=128, views=2)
