@@ -162,6 +162,11 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train the learned engines", add_help=False, prefix_chars="\0")
     train.set_defaults(run=_train)
     train.add_argument("arguments", nargs=argparse.REMAINDER)
+    weights = commands.add_parser(
+        "weights", help="import weights of the learned engines", add_help=False, prefix_chars="\0"
+    )
+    weights.set_defaults(run=_weights)
+    weights.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -225,6 +230,12 @@ def _dataset(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from backend.training import cli
+
+    cli.main(options.arguments)
+
+
+def _weights(options: argparse.Namespace) -> None:
+    from backend.weights import cli
 
     cli.main(options.arguments)
 

@@ -76,7 +76,7 @@ def run_schedule(spec, given, fill):
         "sqrt_alphas_cumprod": kept.sqrt(),
         "sqrt_one_minus_alphas_cumprod": (1 - kept).sqrt(),
         "posterior_variance": posterior,
-        "posterior_log_variance_clipped": torch.cat([posterior[1:2], posterior[1:]]).log(),
+        "posterior_log_variance_clipped": posterior.log().clamp(min=-10),
         "ddim_timesteps": times,
         "ddim_alphas": kept[times],
         "ddim_alphas_prev": torch.cat([plan.final_alpha_cumprod[None].double(), kept[times[:-1]]]),

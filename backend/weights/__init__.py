@@ -1,0 +1,1 @@
+"""Weights from elsewhere, and what is installed here."""
