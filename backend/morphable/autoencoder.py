@@ -15,15 +15,15 @@ def make_autoencoder(scale: float = 0.18215) -> Any:
     """An `AutoencoderKL` of pictures of 256 x 256 to latents of 32 x 32 x 4; `scale` brings those to unit spread."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        latent_channels=4,
-        sample_size=256,
-        scaling_factor=scale,
-    )
+    sizes: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (128, 256, 512, 512),
+        "layers_per_block": 2,
+        "latent_channels": 4,
+        "sample_size": 256,
+    }
+    return AutoencoderKL(**sizes, scaling_factor=scale)
 
 
 @torch.no_grad()

@@ -60,4 +60,5 @@ class MorphableConfig:
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> MorphableConfig:
         """From plain values, lists for tuples. Raises `TypeError` for a name that is not known."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        tidy: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in values.items()}
+        return cls(**tidy)

@@ -24,14 +24,17 @@ def wave_embedding(steps: Int[Tensor, "B"], size: int, period: float = 10000.0) 
     return torch.cat([angles.cos(), angles.sin()], 1)
 
 
-class TimeEmbedding(nn.Sequential):
+class TimeEmbedding(nn.ModuleList):
     """Time-step to the vector that steers all conditioning networks; the U-Net has one of its own."""
 
     def __init__(self) -> None:
-        super().__init__(nn.Linear(TIME_SIZE, TIME_SIZE), nn.SiLU(), nn.Linear(TIME_SIZE, TIME_SIZE))
+        super().__init__([nn.Linear(TIME_SIZE, TIME_SIZE), nn.SiLU(), nn.Linear(TIME_SIZE, TIME_SIZE)])
 
     def forward(self, steps: Int[Tensor, "B"]) -> Float[Tensor, "B 256"]:
-        return super().forward(wave_embedding(steps, TIME_SIZE))
+        embedding = wave_embedding(steps, TIME_SIZE)
+        for layer in self:
+            embedding = layer(embedding)
+        return embedding
 
 
 def view_embedding(

@@ -92,7 +92,7 @@ class SparseConv(nn.Module):
         return padded[table].flatten(1) @ self.weight.flatten(1).T
 
 
-class _Layers(nn.Sequential):
+class _Layers(nn.ModuleList):
     """Convolutions that share one table, each with its batch norm and activation."""
 
     def __init__(self, inputs: int, outputs: int, count: int) -> None:
@@ -100,7 +100,7 @@ class _Layers(nn.Sequential):
         for number in range(count):
             convolution = SparseConv(outputs if number else inputs, outputs)
             layers += [convolution, nn.BatchNorm1d(outputs, eps=1e-3, momentum=0.01), nn.ReLU()]
-        super().__init__(*layers)
+        super().__init__(layers)
 
     def forward(self, features: Float[Tensor, "n C"], table: Int[Tensor, "m 27"]) -> Float[Tensor, "m D"]:
         for layer in self:

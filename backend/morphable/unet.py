@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ class ViewUNet(nn.Module):
 
         widths, contexts = config.unet_channels, config.volume_channels
         levels = len(widths)
-        self.unet = UNet2DConditionModel(
+        self.unet: Any = UNet2DConditionModel(
             sample_size=config.map_size,
             in_channels=2 * config.map_channels,
             out_channels=config.map_channels,

@@ -33,7 +33,10 @@ _NOT_NEEDED = re.compile(
 _DENSE = "spatial_volume.spatial_volume_feats."
 _SPARSE = re.compile(r"spatial_volume\.xyzc_net\.\w+\.\d\.weight")
 _FIRST_STRIDED = "spatial_volume.xyzc_net.down0.0.weight"
-_OLD_LAYOUTS = {(3, 3, 3, 16, 32): (4, 0, 1, 2, 3), (3, 3, 3, 32, 16): (3, 0, 1, 2, 4)}
+_OLD_LAYOUTS: dict[tuple[int, ...], tuple[int, ...]] = {
+    (3, 3, 3, 16, 32): (4, 0, 1, 2, 3),
+    (3, 3, 3, 32, 16): (3, 0, 1, 2, 4),
+}
 """How older releases of spconv stored a convolution of 16 to 32 channels, and the way from there to ours."""
 _MOST_NAMES = 12
 
