@@ -122,7 +122,7 @@ def run_capture_cameras(spec, given, fill):
 
 
 def run_tracker(spec, given, fill):
-    return {"vertices_world": meshes.tracked_to_world(given["vertices"].numpy())}
+    return {"vertices_world": meshes.TRACKED(given["vertices"].numpy())}
 
 
 def run_voxelize(spec, given, fill):
