@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from backend.morphable.target_encoder import GROUPS
@@ -27,11 +28,14 @@ class DepthAttention(nn.Module):
         self.to_out = nn.Conv2d(width, width, 1, bias=False)
 
     def forward(self, x: Float[Tensor, "B C H W"], context: Float[Tensor, "B K D H W"]) -> Float[Tensor, "B C H W"]:
-        queries = self.to_q(x).unflatten(1, (HEADS, -1))
-        keys = self.to_k(context).unflatten(1, (HEADS, -1))
-        values = self.to_v(context).unflatten(1, (HEADS, -1))
-        weights = ((queries[:, :, :, None] * keys).sum(2, keepdim=True) * self.scale).softmax(3)
-        return self.to_out((weights * values).sum(3).flatten(1, 2))
+        queries = self.to_q(x).flatten(2).transpose(1, 2).unflatten(-1, (HEADS, -1))
+        to_key, to_value = (layer.weight.flatten(1).unflatten(0, (HEADS, -1)) for layer in (self.to_k, self.to_v))
+        # Keys and values are linear in the context, so the one query goes to the context instead of the D depths to it.
+        beside = context.contiguous(memory_format=torch.channels_last_3d).permute(0, 3, 4, 2, 1).flatten(1, 2)
+        asked = torch.einsum("bphc,hck->bphk", queries, to_key)
+        weights = (asked @ beside.transpose(-1, -2) * self.scale).softmax(-1)
+        read = torch.einsum("bphk,hck->bhcp", weights @ beside, to_value)
+        return self.to_out(read.flatten(1, 2).unflatten(-1, x.shape[-2:]))
 
 
 class DepthBlock(nn.Module):
