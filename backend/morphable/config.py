@@ -13,7 +13,8 @@ class MorphableConfig:
     """What a weights folder's `config.json` says.
 
     `projection`: "perspective" for heads, "orthographic" for bodies. `image_size` is the picture in pixels; `map_size`
-    the side of what is diffused: latents of an autoencoder, or, with `autoencoder` false, pixels. `feature_channels`
+    the side of what is diffused: latents of an autoencoder, or, with `autoencoder` false, blocks of pixels laid into
+    the channels. `feature_channels`
     are those of the noisy-view encoder and of a vertex; `volume_channels` those of the frustum features, finest first,
     the first also those of the conditioning volume. `context` is the length of the portrait's vector,
     `encoder_...` the sizes of the network that makes it. `dense_branch`:
@@ -41,11 +42,11 @@ class MorphableConfig:
 
     @classmethod
     def small(cls) -> MorphableConfig:
-        """For training on one machine: pixels of 64 x 64 instead of latents, a thirtieth of the parameters."""
+        """For training on one machine: 64 x 64 pixels in blocks of four instead of latents, a fiftieth of the size."""
         return cls(
             image_size=64,
-            map_size=64,
-            map_channels=3,
+            map_size=32,
+            map_channels=12,
             autoencoder=False,
             latent_scale=1.0,
             volume_channels=(16, 32, 64, 128),

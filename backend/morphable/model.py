@@ -6,9 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from backend.morphable.autoencoder import encode, make_autoencoder
+from backend.morphable.autoencoder import decode, encode, make_autoencoder
 from backend.morphable.embeddings import TimeEmbedding
 from backend.morphable.frustum import FrustumNet, frustum_volume
 from backend.morphable.image_encoder import ImageEncoder
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """What the portrait says: its scaled `latent` (pixels, where there is no autoencoder) and its `vector`."""
+    """What the portrait says: `latent`, as `MorphableDiffusion.encode` makes it, and `vector`, the image encoder's."""
 
     latent: Float[Tensor, "B C H W"]
     vector: Float[Tensor, "B 1 K"]
@@ -62,8 +63,19 @@ class MorphableDiffusion(nn.Module):
 
     def condition(self, portrait: Float[Tensor, "B 3 H W"], noise: Float[Tensor, "B C h w"]) -> Condition:
         """From a portrait on white, in [-1, 1]; `noise` draws the sample of its latent."""
-        latent = portrait if self.autoencoder is None else encode(self.autoencoder, portrait, noise)
-        return Condition(latent, self.image_encoder(portrait))
+        return Condition(self.encode(portrait, noise), self.image_encoder(portrait))
+
+    def encode(self, pictures: Float[Tensor, "B 3 H W"], noise: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """Pictures in [-1, 1] as what is diffused."""
+        if self.autoencoder is not None:
+            return encode(self.autoencoder, pictures, noise)
+        return F.pixel_unshuffle(pictures, self.config.image_size // self.config.map_size)
+
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
+        """Pictures in about [-1, 1]; one at a time, because decoding takes more memory than denoising."""
+        if self.autoencoder is not None:
+            return torch.cat([decode(self.autoencoder, each[None]) for each in latents])
+        return F.pixel_shuffle(latents, self.config.image_size // self.config.map_size)
 
     def volume(
         self, noisy: Float[Tensor, "B N C H W"], steps: Int[Tensor, "B"], scene: Scene

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from backend.morphable.autoencoder import decode
 from backend.morphable.guidance import guided_noise
 from backend.morphable.schedule import scheduler
 
@@ -51,7 +50,8 @@ def sample(
     for number, state in enumerate(denoise(model, scene, condition, fresh_noise(), **options)):
         latents = state
         progress((number + 1) / steps)
-    return pictures_of(model, latents)
+    pictures = model.decode(latents.flatten(0, 1)).unflatten(0, (batch, views))
+    return (pictures.clamp(-1, 1) + 1) / 2
 
 
 @torch.no_grad()
@@ -102,14 +102,3 @@ def _noise_of(
     told = condition.repeat(count)
     predicted = guided_noise(model, single, time.repeat_interleave(count), told, frusta, guidance)
     return predicted.unflatten(0, (-1, count))
-
-
-@torch.no_grad()
-def pictures_of(model: MorphableDiffusion, latents: Float[Tensor, "B N C H W"]) -> Float[Tensor, "B N 3 H W"]:
-    """Latents as pictures in [0, 1], one at a time, because decoding takes more memory than denoising."""
-    if model.autoencoder is None:
-        pictures = latents
-    else:
-        rows = [decode(model.autoencoder, each[None]) for each in latents.flatten(0, 1)]
-        pictures = torch.cat(rows).unflatten(0, latents.shape[:2])
-    return (pictures.clamp(-1, 1) + 1) / 2

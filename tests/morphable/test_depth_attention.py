@@ -3,6 +3,7 @@
 import torch
 
 from backend.morphable.depth_attention import HEADS, DepthAttention, DepthBlock
+from tests.morphable.plain import attend_plainly
 
 
 def test_it_is_the_attention_of_one_query_over_all_depths():
@@ -21,6 +22,13 @@ def test_it_is_the_attention_of_one_query_over_all_depths():
                     "bd,bcd->bc", logits.softmax(-1), values[:, head, :, row, column]
                 )
     torch.testing.assert_close(found, layer.to_out(read))
+
+
+def test_it_is_the_same_with_keys_and_values_at_every_depth():
+    torch.manual_seed(0)
+    layer = DepthAttention(32, 16)
+    x, context = torch.randn(2, 32, 6, 5), torch.randn(2, 16, 9, 6, 5)
+    torch.testing.assert_close(layer(x, context), attend_plainly(layer, x, context))
 
 
 def test_the_order_of_depths_does_not_count_but_what_is_there_does():

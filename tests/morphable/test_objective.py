@@ -9,7 +9,7 @@ from backend.morphable.objective import CONDITIONING_RATE, UNET_RATE, parameter_
 
 def batch(condition):
     generator = torch.Generator().manual_seed(3)
-    views, noise = torch.randn(2, 2, 3, 3, 8, 8, generator=generator)
+    views, noise = torch.randn(2, 2, 3, 12, 8, 8, generator=generator)
     return views, noise, torch.tensor([300, 700]), condition, torch.tensor([0, 2])
 
 

@@ -8,10 +8,10 @@ import torch
 from backend.morphable.guidance import guided_noise
 from backend.morphable.model import Condition
 from backend.morphable.sampler import denoise, sample
-from backend.morphable.schedule import scheduler
-from tests.morphable.conftest import TINY
+from tests.morphable.conftest import TINY, tiny_views
+from tests.morphable.plain import denoise_plainly
 
-SHAPE = (2, 3, 3, 8, 8)
+SHAPE = (2, 3, 12, 8, 8)
 
 
 def noises(seed=0):
@@ -23,43 +23,17 @@ def last(states):
     return list(states)[-1]
 
 
-def plainly(model, scene, condition, noise, steps, guidance):
-    """One view at a time, with and without the portrait one after the other, DDIM from its formulas."""
-    plan = scheduler()
-    kept = plan.alphas_cumprod
-    times = list(range(1, 1000, 1000 // steps))
-    x = next(noise)
-    nothing = condition.dropped()
-    with torch.no_grad():
-        for index in reversed(range(steps)):
-            time = torch.full((2,), times[index])
-            volume = model.volume(x, time, scene)
-            predicted = torch.empty_like(x)
-            for view in range(3):
-                features = model.frusta(volume, time, scene, torch.tensor([[view], [view]]))
-                told = model.noise(x[:, view], time, condition, features)
-                untold = model.noise(x[:, view], time, nothing, [torch.zeros_like(f) for f in features])
-                predicted[:, view] = untold + guidance * (told - untold)
-            a, before = kept[times[index]], kept[times[index - 1] if index else 0]
-            sigma = ((1 - before) / (1 - a) * (1 - a / before)).sqrt()
-            clean = (x - (1 - a).sqrt() * predicted) / a.sqrt()
-            x = before.sqrt() * clean + (1 - before - sigma**2).sqrt() * predicted
-            if index:
-                x = x + sigma * next(noise)
-    return x
-
-
 def test_it_is_the_algorithm(tiny, scene, condition):
     ours = last(denoise(tiny, scene, condition, noises(), steps=3, guidance=2.0))
-    plain = plainly(tiny, scene, condition, noises(), 3, 2.0)
-    torch.testing.assert_close(ours, plain, atol=1e-4 * float(plain.std()), rtol=0)
+    plain = denoise_plainly(tiny, tiny_views(), scene.vertices, condition, noises(), steps=3, guidance=2.0)
+    torch.testing.assert_close(ours, plain, atol=1e-3 * float(plain.std()), rtol=0)
 
 
 @pytest.mark.parametrize("views_at_once", [1, 2, 3])
 def test_how_many_views_fit_at_once_is_a_matter_of_memory_alone(views_at_once, tiny, scene, condition):
     whole = last(denoise(tiny, scene, condition, noises(), steps=2, views_at_once=8))
     parts = last(denoise(tiny, scene, condition, noises(), steps=2, views_at_once=views_at_once))
-    torch.testing.assert_close(parts, whole, atol=1e-4 * float(whole.std()), rtol=0)
+    torch.testing.assert_close(parts, whole, atol=1e-3 * float(whole.std()), rtol=0)
 
 
 def test_without_guidance_the_portrait_is_believed_as_it_is(tiny, scene, condition):
@@ -79,7 +53,7 @@ def test_same_seed_same_pictures_and_progress_is_told(tiny, scene, condition):
         tiny, scene, condition, torch.Generator().manual_seed(seed), steps=2, progress=progress
     )
     first, again, other = make(0, told.append), make(0, told.append), make(1, told.append)
-    assert first.shape == (2, 3, 3, 8, 8) and first.min() >= 0 and first.max() <= 1
+    assert first.shape == (2, 3, 3, 16, 16) and first.min() >= 0 and first.max() <= 1
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert told == [0.5, 1.0] * 3
 
@@ -95,9 +69,10 @@ def test_views_learn_of_each_other_through_the_volume(tiny, scene):
     assert not torch.allclose(one[0], two[0]) and torch.equal(one[1], two[1])
 
 
-def test_a_portrait_becomes_a_latent_and_a_vector(tiny):
-    portrait = torch.rand(2, 3, 8, 8) * 2 - 1
-    made = tiny.condition(portrait, torch.zeros(2, 3, 8, 8))
-    assert torch.equal(made.latent, portrait) and made.vector.shape == (2, 1, TINY.context)
+def test_a_portrait_becomes_blocks_of_pixels_and_a_vector(tiny):
+    portrait = torch.rand(2, 3, 16, 16) * 2 - 1
+    made = tiny.condition(portrait, torch.zeros(2, 12, 8, 8))
+    assert made.latent.shape == (2, 12, 8, 8) and made.vector.shape == (2, 1, TINY.context)
+    assert torch.equal(tiny.decode(made.latent), portrait)
     rows = Condition(made.latent, made.vector).repeat(3)
     assert torch.equal(rows.latent[:3], made.latent[:1].expand(3, -1, -1, -1))

@@ -31,7 +31,7 @@ def test_before_training_the_frustum_says_nothing():
         assert not torch.allclose(net(views, steps, context, frusta), plain)
 
 
-def test_the_small_configuration_is_a_thirtieth_of_the_published_one():
+def test_the_small_configuration_is_a_fiftieth_of_the_published_one():
     small, whole = empty_model(MorphableConfig.small()), empty_model(MorphableConfig())
     count = lambda model: sum(parameter.numel() for parameter in model.parameters())  # noqa: E731
     assert count(whole) > 1.3e9 and 20e6 < count(small) < 30e6
