@@ -54,12 +54,9 @@ def make_scene(
     view_embedding: Float[Tensor, "B N 4"] | None = None,
 ) -> Scene:
     """The scene of `vertices` (see `meshes`) seen from `views`, on the device of the vertices."""
-    device = vertices.device
+    batch, device = len(vertices), vertices.device
     vertices = vertices.float()
-    views = dataclasses.replace(
-        views, intrinsics=views.intrinsics.to(device).float(), world_to_camera=views.world_to_camera.to(device).float()
-    )
-    batch = len(vertices)
+    views = views.of_subjects(batch, device)
     points = cube_points(config.volume_size).to(device)
     voxels = [voxelize(each) for each in vertices]
     if view_embedding is None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from torch import Tensor
 
     from backend.morphable.config import Projection
@@ -44,18 +44,12 @@ class Views:
     def __len__(self) -> int:
         return self.intrinsics.shape[1]
 
-    def to(self, device: torch.device | str) -> Views:
-        """Copy on another device."""
-        return dataclasses.replace(
-            self, intrinsics=self.intrinsics.to(device), world_to_camera=self.world_to_camera.to(device)
-        )
-
-    def take(self, indices: Int[Tensor, "B K"]) -> Views:
-        """Some of the views of each subject."""
-        rows = torch.arange(len(indices), device=indices.device)[:, None]
-        return dataclasses.replace(
-            self, intrinsics=self.intrinsics[rows, indices], world_to_camera=self.world_to_camera[rows, indices]
-        )
+    def of_subjects(self, count: int, device: torch.device) -> Views:
+        """The same in float32 for `count` subjects, who share the views when there is only one set."""
+        lens, matrix = (each.to(device).float() for each in (self.intrinsics, self.world_to_camera))
+        if len(lens) == 1:
+            lens, matrix = lens.expand(count, -1, -1, -1), matrix.expand(count, -1, -1, -1)
+        return dataclasses.replace(self, intrinsics=lens, world_to_camera=matrix)
 
     def sampling_grid(self, points: Float[Tensor, "B P 3"], map_size: int) -> Float[Tensor, "B N P 2"]:
         """Where world points lie in a feature map of each view, (x, y) in [-1, 1]; also those that are out of sight."""

@@ -15,6 +15,8 @@ TINY = MorphableConfig(
     encoder_width=64, encoder_layers=1, encoder_patch=56,
 )  # fmt: skip
 
+VIEWS = face_views(3, focal=96.5, image_size=16)
+
 
 def ball(count, seed):
     """Vertices within a ball of the size of a head; on its surface alone, few of them would meet a coarse volume."""
@@ -38,15 +40,7 @@ def tiny():
 @pytest.fixture(scope="session")
 def scene():
     """Two subjects, three views each."""
-    return make_scene(tiny_views(), torch.stack([ball(600, 1), ball(600, 2)]), TINY)
-
-
-def tiny_views():
-    """For both subjects."""
-    views = face_views(3, focal=96.5, image_size=16)
-    return type(views)(
-        views.intrinsics.repeat(2, 1, 1, 1), views.world_to_camera.repeat(2, 1, 1, 1), views.projection, 16
-    )
+    return make_scene(VIEWS, torch.stack([ball(600, 1), ball(600, 2)]), TINY)
 
 
 @pytest.fixture(scope="session")

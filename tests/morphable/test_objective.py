@@ -4,7 +4,15 @@ import copy
 
 import torch
 
-from backend.morphable.objective import CONDITIONING_RATE, UNET_RATE, parameter_groups, training_loss
+from backend.morphable.model import Condition
+from backend.morphable.objective import (
+    CONDITIONING_RATE,
+    UNET_RATE,
+    drop,
+    parameter_groups,
+    predict_target,
+    training_loss,
+)
 
 
 def batch(condition):
@@ -28,6 +36,26 @@ def test_every_trained_weight_is_reached_and_a_few_steps_help(tiny, scene, condi
     assert losses[-1] < 0.8 * losses[0]
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert {name.split(".")[0] for name in without} == {"image_encoder"}, "it comes in through the condition"
+
+
+def test_of_twenty_samples_one_loses_everything_and_three_a_part_of_it():
+    chance = (torch.arange(20) + 0.5) / 20
+    told = Condition(torch.ones(20, 3, 4, 4), torch.ones(20, 1, 5))
+    kept, (volume,) = drop(told, [torch.ones(20, 6, 2, 4, 4)], chance)
+    seen = [each.flatten(1).amin(1).int().tolist() for each in (kept.latent, volume, kept.vector)]
+    assert [row[:4] for row in seen] == [[0, 0, 1, 1], [0, 1, 0, 1], [0, 1, 1, 0]]
+    assert all(row[4:] == [1] * 16 for row in seen)
+
+
+def test_what_is_dropped_does_not_count(tiny, scene, condition):
+    views, noise, steps, told, target = batch(condition)
+    other = Condition(told.latent + 1, told.vector + 1)
+    with torch.no_grad():
+        first, second = (
+            predict_target(tiny, views, noise, steps, scene, each, target, torch.tensor([0.01, 0.9]))
+            for each in (told, other)
+        )
+    assert torch.equal(first[0], second[0]) and not torch.allclose(first[1], second[1])
 
 
 def test_what_is_new_learns_ten_times_faster(tiny):

@@ -8,7 +8,7 @@ import torch
 from backend.morphable.guidance import guided_noise
 from backend.morphable.model import Condition
 from backend.morphable.sampler import denoise, sample
-from tests.morphable.conftest import TINY, tiny_views
+from tests.morphable.conftest import TINY, VIEWS
 from tests.morphable.plain import denoise_plainly
 
 SHAPE = (2, 3, 12, 8, 8)
@@ -25,7 +25,7 @@ def last(states):
 
 def test_it_is_the_algorithm(tiny, scene, condition):
     ours = last(denoise(tiny, scene, condition, noises(), steps=3, guidance=2.0))
-    plain = denoise_plainly(tiny, tiny_views(), scene.vertices, condition, noises(), steps=3, guidance=2.0)
+    plain = denoise_plainly(tiny, VIEWS, scene.vertices, condition, noises(), steps=3, guidance=2.0)
     torch.testing.assert_close(ours, plain, atol=1e-3 * float(plain.std()), rtol=0)
 
 

@@ -34,8 +34,9 @@ def test_a_frustum_lies_behind_its_pixels(views):
     assert (depth[-1] - depth[0]).mean() == pytest.approx(2 * REACH)
 
 
-def test_some_views_can_be_taken_for_each_subject():
+def test_subjects_share_views_or_have_their_own():
     views = face_views()
-    both = Views(views.intrinsics.repeat(2, 1, 1, 1), views.world_to_camera.repeat(2, 1, 1, 1), "perspective")
-    taken = both.take(torch.tensor([[3, 5], [0, 15]]))
-    assert torch.equal(taken.world_to_camera[1, 1], views.world_to_camera[0, 15]) and len(taken) == 2
+    both = views.of_subjects(2, torch.device("cpu"))
+    assert both.world_to_camera.shape == (2, 16, 3, 4) and both.intrinsics.dtype == torch.float32
+    own = Views(both.intrinsics, both.world_to_camera * torch.tensor([1.0, 2.0])[:, None, None, None], "perspective")
+    assert torch.equal(own.of_subjects(2, torch.device("cpu")).world_to_camera, own.world_to_camera)
