@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _BAR_WIDTH = 24
+_ELSEWHERE = {
+    "dataset": ("render a training set of synthetic heads", "synthetic_data.cli"),
+    "train": ("train the learned engines", "backend.training.cli"),
+    "evaluate": ("measure the engines on people that nobody learned from", "backend.evaluation.cli"),
+    "weights": ("list, check and import weights of the learned engines", "backend.weights.cli"),
+}
+"""Commands with a parser of their own: what they are for, and the module whose `main` runs them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -154,18 +161,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--data", type=_path, metavar="DIR", help="folder of the jobs (default: the user's own)")
     serve.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
 
-    # Its options are understood elsewhere: here nothing begins one.
-    words = "render a training set of synthetic heads"
-    dataset = commands.add_parser("dataset", help=words, add_help=False, prefix_chars="\0")
-    dataset.set_defaults(run=_dataset)
-    dataset.add_argument("arguments", nargs=argparse.REMAINDER)
-    train = commands.add_parser("train", help="train the learned engines", add_help=False, prefix_chars="\0")
-    train.set_defaults(run=_train)
-    train.add_argument("arguments", nargs=argparse.REMAINDER)
-    words = "measure the engines on people that nobody learned from"
-    evaluate = commands.add_parser("evaluate", help=words, add_help=False, prefix_chars="\0")
-    evaluate.set_defaults(run=_evaluate)
-    evaluate.add_argument("arguments", nargs=argparse.REMAINDER)
+    for name, (words, _) in _ELSEWHERE.items():
+        # Their options are understood elsewhere: here nothing begins one.
+        command = commands.add_parser(name, help=words, add_help=False, prefix_chars="\0")
+        command.set_defaults(run=_elsewhere, name=name)
+        command.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -221,22 +221,10 @@ def _serve(options: argparse.Namespace) -> None:
     serve.serve(options.host, options.port, options.data, with_parent=options.with_parent, log=options.stderr)
 
 
-def _dataset(options: argparse.Namespace) -> None:
-    from synthetic_data import cli
+def _elsewhere(options: argparse.Namespace) -> None:
+    from importlib import import_module
 
-    cli.main(options.arguments)
-
-
-def _train(options: argparse.Namespace) -> None:
-    from backend.training import cli
-
-    cli.main(options.arguments)
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    from backend.evaluation import cli
-
-    cli.main(options.arguments)
+    import_module(_ELSEWHERE[options.name][1]).main(options.arguments)
 
 
 def _example_portrait() -> str:

@@ -107,12 +107,9 @@ def generate(
     started = time.perf_counter()
     stages = Stages(progress)
 
-    person = (
-        _from_portrait(request, quality, stages, show) if request.portraits else _from_words(request, quality, stages)
-    )
+    make = _from_portrait if request.portraits else _from_words
+    person = make(request, quality, stages, show)
     fit, observation, field = person.fit, person.observation, person.field
-    if not request.portraits:
-        show(observation.view.image)
 
     stages.begin("mesh")
     if request.mesh == "levelset":

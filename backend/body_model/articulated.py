@@ -65,7 +65,8 @@ class ArticulatedHead(LinearHead):
         whole = whole.rotated(Y_UP_TO_HEAD)
         balls = [np.flatnonzero(file.weights[:, joint] > 0.5) for joint in file.eye_joints]
         eyes = (EyeAnchor.of_eyeball(balls[0], whole.mean), EyeAnchor.of_eyeball(balls[1], whole.mean))
-        whole = whole.shifted(*head_frame_shift(whole, eyes))
+        shift = head_frame_shift(whole, eyes)
+        whole = whole.shifted(*shift)
         self._joints = whole.combine(file.joint_regressor)
         self._joint_expressions = np.einsum(
             "jv,ab,vbe->eja", file.joint_regressor, Y_UP_TO_HEAD, file.expression_basis, optimize=True
@@ -103,6 +104,7 @@ class ArticulatedHead(LinearHead):
             )
             + tuple(Parameter(turn, 0.0, 1.0, 0.0, 0.25) for turn in JAW_TURNS),
             file.weights[keep, file.jaw_joint],
+            shift,
         )
 
     def posed(

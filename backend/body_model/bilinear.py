@@ -98,7 +98,8 @@ class BilinearHead(LinearHead):
         shape = LinearShape(mean, basis).rotated(Y_UP_TO_HEAD, scale)
         behind = np.array([0, _EYE_DEPTH, 0])
         left, right = (EyeAnchor(landmarks[list(_EYE_LANDMARKS[s])], behind, _EYE_RADIUS) for s in ("left", "right"))
-        shape = shape.shifted(*head_frame_shift(shape, (left, right)))
+        shift = head_frame_shift(shape, (left, right))
+        shape = shape.shifted(*shift)
         average = self._offsets(np.zeros(len(identity_mean)))
         self._names = _expression_names(average, shape.mean)
         self._named = set(self._names) <= set(ARKIT_SHAPES)
@@ -119,6 +120,7 @@ class BilinearHead(LinearHead):
             ),
             tuple(Parameter(name, 0.0, 1.0, 0.0, 0.25) for name in self._names),
             np.concatenate([jaw, np.zeros(self._eye_count)]),
+            shift,
             {name: int(landmarks[i]) for name, i in _KNOWN_LANDMARKS.items()},
         )
 

@@ -98,6 +98,7 @@ class LinearHead(abc.ABC):
         shape: vertices in the head frame.
         topology: of the file; `regions` may be empty, what is missing is read off Anny when it is first asked for.
         jaw: a number per vertex that tells what moves with the jaw (1) from the skull (0).
+        shift: what `head_frame_shift` took off the file's coordinates.
         known: vertices of landmarks that come with the file, by the names of `registration.find_anchors`.
     """
 
@@ -110,13 +111,14 @@ class LinearHead(abc.ABC):
         identity_parameters: tuple[Parameter, ...],
         expression_parameters: tuple[Parameter, ...],
         jaw: Float[np.ndarray, " V"],
+        shift: tuple[Float[np.ndarray, "3"], Float[np.ndarray, "I 3"]],
         known: dict[str, int] | None = None,
     ) -> None:
         self.name = name
         self.identity_parameters = identity_parameters
         self.expression_parameters = expression_parameters
         self.template = shape(defaults(identity_parameters))
-        self._shape, self._eyes = shape, eyes
+        self._shape, self._eyes, self._shift = shape, eyes, shift
         self._bare = topology
         nothing = np.zeros((0, 3), int)
         left, right = (
@@ -126,6 +128,11 @@ class LinearHead(abc.ABC):
         self.surface = HeadSurface(
             self.template, topology.faces[topology.parts["skin"]], jaw, (left, right), known or {}
         )
+
+    def origin(self, identity: Float[np.ndarray, " I"]) -> Float[np.ndarray, "3"]:
+        """Where the head frame's origin lies in the file's own coordinates, in the axes of the head frame, metres."""
+        mean, basis = self._shift
+        return mean + np.asarray(identity, float) @ basis
 
     @functools.cached_property
     def from_anny(self) -> FromAnny:

@@ -1,0 +1,65 @@
+"""Sizes of the networks. The defaults are the published model's; a smaller model is other numbers, not other code."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+Projection = Literal["perspective", "orthographic"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MorphableConfig:
+    """What a weights folder's `config.json` says.
+
+    `projection`: "perspective" for heads, "orthographic" for bodies. `image_size` is the picture in pixels; `map_size`
+    the side of what is diffused: latents of an autoencoder, or, with `autoencoder` false, blocks of pixels laid into
+    the channels. `feature_channels`
+    are those of the noisy-view encoder and of a vertex; `volume_channels` those of the frustum features, finest first,
+    the first also those of the conditioning volume. `context` is the length of the portrait's vector,
+    `encoder_...` the sizes of the network that makes it. `dense_branch`:
+    whether the lifted views also go through a dense 3D network (F_G of the paper), which both published models do not.
+    """
+
+    projection: Projection = "perspective"
+    views: int = 16
+    image_size: int = 256
+    map_size: int = 32
+    map_channels: int = 4
+    autoencoder: bool = True
+    latent_scale: float = 0.18215
+    feature_channels: int = 16
+    volume_size: int = 32
+    volume_channels: tuple[int, ...] = (64, 128, 256, 512)
+    depth_planes: int = 48
+    unet_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    norm_groups: int = 32
+    context: int = 768
+    encoder_width: int = 1024
+    encoder_layers: int = 24
+    encoder_patch: int = 14
+    dense_branch: bool = False
+
+    @classmethod
+    def small(cls) -> MorphableConfig:
+        """For training on one machine: 64 x 64 pixels in blocks of four instead of latents, a fiftieth of the size."""
+        return cls(
+            image_size=64,
+            map_size=32,
+            map_channels=12,
+            autoencoder=False,
+            latent_scale=1.0,
+            volume_channels=(16, 32, 64, 128),
+            depth_planes=32,
+            unet_channels=(64, 96, 128, 192),
+            context=256,
+            encoder_width=256,
+            encoder_layers=4,
+            encoder_patch=28,
+        )
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> MorphableConfig:
+        """From plain values, lists for tuples. Raises `TypeError` for a name that is not known."""
+        tidy: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in values.items()}
+        return cls(**tidy)

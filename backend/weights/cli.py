@@ -1,0 +1,61 @@
+"""``maquette weights``: the learned engines' weights."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backend.api import ErrorCode
+from backend.errors import MaquetteError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one command."""
+    parser = argparse.ArgumentParser(prog="maquette weights", description="weights of the learned engines")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    words = "what is in the box, and what goes before it"
+    commands.add_parser("list", help=words, description=words).set_defaults(run=_list)
+    words = "compare the files in the box with what was shipped"
+    commands.add_parser("verify", help=words, description=words).set_defaults(run=_verify)
+    words = "convert a published checkpoint of Morphable Diffusion"
+    importing = commands.add_parser("import", help=words, description=words)
+    importing.set_defaults(run=_import)
+    importing.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the authors' .ckpt file")
+    importing.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the weights")
+    importing.add_argument(
+        "--projection",
+        choices=("perspective", "orthographic"),
+        help="of heads or of bodies (default: what the checkpoint says)",
+    )
+    options = parser.parse_args(list(arguments))
+    options.run(options)
+
+
+def _list(_: argparse.Namespace) -> None:
+    from backend.weights.bundle import contents, find
+
+    told = contents()
+    for name in sorted({*told, "rodin"}):
+        path = find(name)
+        size = f"{path.stat().st_size / 1e6:.1f} MB" if path else "not here"
+        print(f"{name}: {size}, {path or 'no file'}, {told.get(name, {}).get('licence', 'not from the box')}")
+
+
+def _verify(_: argparse.Namespace) -> None:
+    from backend.weights.bundle import contents, faults
+
+    if found := faults():
+        raise MaquetteError(ErrorCode.MODEL_MISSING, " ".join(found), stage="weights")
+    print(f"{len(contents())} files, all as they were shipped.")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from backend.weights.importing import import_checkpoint
+
+    config = import_checkpoint(options.checkpoint, options.out, options.projection)
+    branch = "with" if config.dense_branch else "without"
+    print(f"Done: {options.out} holds a model with {config.projection} cameras, {branch} dense branch.")
