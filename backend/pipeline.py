@@ -226,12 +226,27 @@ def _from_portrait(request: AvatarRequest, quality: Quality, stages: Stages, sho
     from backend.rodin.engine import edit_field, generate_field, portrait_condition
     from backend.rodin.self_portrait import observe_field
 
-    rodin = _rodin(fit.model)
-    field = generate_field(rodin, portrait, fit, request.seed, steps=quality.sampling_steps, progress=stages.advance)
+    rodin, share = _rodin(fit.model), 0.5 if request.prompt else 1.0
+    field = generate_field(
+        rodin,
+        portrait,
+        fit,
+        request.seed,
+        steps=quality.sampling_steps,
+        likeness=not request.prompt,
+        progress=lambda part: stages.advance(share * part),
+    )
     if request.prompt:
         condition = portrait_condition(rodin, portrait, fit)
-        field = edit_field(rodin, field, condition, request.prompt, request.seed, progress=stages.advance)
-        observation = observe_field(field, fit, observation)
+        field = edit_field(
+            rodin,
+            field,
+            condition,
+            request.prompt,
+            request.seed,
+            progress=lambda part: stages.advance(0.5 + 0.4 * part),
+        )
+        observation = observe_field(field, fit, observation, progress=lambda part: stages.advance(0.9 + 0.1 * part))
     return _Person(fit, observation, field, warnings)
 
 

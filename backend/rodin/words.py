@@ -1,6 +1,7 @@
 """Texts as the words that the text encoder knows: what means the same here becomes the same.
 
-Lower case, no hyphens, singular, synonyms by a table, words that say nothing left out; what joins clauses becomes a comma.
+Lower case, no hyphens, singular, synonyms by a table, words that say nothing left out; what joins clauses becomes a
+comma.
 """
 
 from __future__ import annotations

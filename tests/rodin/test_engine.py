@@ -9,9 +9,6 @@ import torch
 from backend.api import ErrorCode
 from backend.body_model.anny import load_anny
 from backend.errors import MaquetteError
-from backend.radiance.decoder import CLASSES, Decoder, DecoderConfig
-from backend.rodin.aligned import make_anchors
-from backend.rodin.base import BaseConfig, BaseModel
 from backend.rodin.condition import condition_of
 from backend.rodin.engine import (
     edit_field,
@@ -21,34 +18,12 @@ from backend.rodin.engine import (
     point_condition,
     portrait_condition,
 )
-from backend.rodin.latent import LatentConfig, TrainedLatent
-from backend.rodin.prior import LatentPrior, PriorConfig
-from backend.rodin.weights import Rodin, load_latent, load_prior, load_rodin, save_latent, save_prior, save_rodin
-
-SIZES = {"size": 16, "channels": 8, "widths": (8, 8), "blocks": (1, 1), "embedding": 16, "latent_size": 8}
-LATENT = LatentConfig(size=8, picture=32, widths=(8, 8), text_width=16, text_heads=2, longest=8, buckets=64)
+from backend.rodin.weights import load_latent, load_prior, load_rodin, save_latent, save_prior, save_rodin
 
 
 @pytest.fixture(scope="module")
 def model():
     return load_anny()
-
-
-@pytest.fixture(scope="module")
-def rodin(model):
-    torch.manual_seed(0)
-    config = BaseConfig(**SIZES, tokens=16, feature_channels=8)
-    base = BaseModel(config, make_anchors(model, 16)).eval().requires_grad_(False)
-    torch.nn.init.normal_(base.unet.leave.conv.weight, std=0.05)
-    decoder = Decoder.initialised(
-        DecoderConfig(channels=8, density_channels=4, width=16, classes=len(CLASSES)), torch.Generator().manual_seed(0)
-    )
-    mean, spread = 0.1 * torch.randn(3, 8, 16, 16), torch.full((3, 8, 1, 1), 0.2)
-    latent = TrainedLatent(LATENT, ["man", "red", "hair"]).eval().requires_grad_(False)
-    prior = LatentPrior(PriorConfig(8, len(model.identity_parameters), 16, 1, 16))
-    prior.measure(torch.randn(50, 8), torch.tensor([p.mean for p in model.identity_parameters]).expand(50, -1))
-    prior.eval().requires_grad_(False)
-    return Rodin(base, decoder.requires_grad_(False), mean, spread, latent=latent, prior=prior)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +124,7 @@ def test_latent_space_and_prior_come_back_alone_and_in_the_engine_s_weights(rodi
     whole = load_rodin(paths[2], model)
     said = ["a man with red hair", "grenish"]
     for latent in (load_latent(paths[0]), load_latent(paths[2]), whole.latent):
-        assert latent.texts.vocabulary == ("man", "red", "hair") and latent.config == LATENT
+        assert latent.texts.vocabulary == ("man", "red", "hair") and latent.config == rodin.latent.config
         torch.testing.assert_close(latent.encode_texts(said), rodin.latent.encode_texts(said), atol=2e-2, rtol=0)
     for prior in (load_prior(paths[1]), load_prior(paths[2]), whole.prior):
         assert prior.config == rodin.prior.config

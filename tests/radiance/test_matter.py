@@ -1,0 +1,48 @@
+"""A field as numpy functions: what is there, of what, in which colour."""
+
+import numpy as np
+import pytest
+import torch
+
+from backend.radiance.decoder import CLASSES, Decoder, DecoderConfig
+from backend.radiance.matter import Matter
+from backend.radiance.triplane import TriPlane
+from tests.radiance.fields import uniform
+
+POINTS = np.array([[0.0, 0, 0], [0.1, -0.1, 0.2]])
+
+
+def of_class(*names):
+    """A solid field whose decoder is sure that it is made of `names`, in equal parts."""
+    config = DecoderConfig(classes=len(CLASSES))
+    decoder = Decoder(config).requires_grad_(False)
+    for parameter in decoder.parameters():
+        parameter.zero_()
+    decoder.geometry_out.bias[0] = 6.0
+    logits = torch.full((len(CLASSES),), -20.0)
+    logits[[CLASSES.index(name) for name in names]] = 5.0
+    decoder.colour_layers[-1].bias[3:] = logits
+    return Matter(TriPlane(torch.zeros(3, config.channels, 8, 8), decoder))
+
+
+@pytest.mark.parametrize(("name", "covers"), [("skin", 0), ("beard", 0), ("glasses", 0), ("hair", 1), ("headwear", 1)])
+def test_hair_headwear_and_garment_are_covers_and_the_body_is_not(name, covers):
+    matter = of_class(name)
+    assert matter.tells
+    np.testing.assert_allclose(matter.occupancy(POINTS), 1, atol=0.01)
+    np.testing.assert_allclose(matter.covers(POINTS), covers, atol=0.01)
+
+
+def test_garment_is_told_from_hair():
+    np.testing.assert_allclose(of_class("garment").garment(POINTS), 1, atol=1e-3)
+    np.testing.assert_allclose(of_class("hair").garment(POINTS), 0, atol=1e-3)
+    np.testing.assert_allclose(of_class("hair", "garment").garment(POINTS), 0.5, atol=1e-3)
+    np.testing.assert_allclose(of_class("skin", "garment").garment(POINTS), 1, atol=1e-3)
+
+
+def test_a_field_that_does_not_tell_is_all_cover():
+    matter = Matter(uniform(400.0, (0.2, 0.5, 0.9)))
+    assert not matter.tells
+    np.testing.assert_array_equal(matter.covers(POINTS), matter.occupancy(POINTS))
+    np.testing.assert_allclose(matter.colour(POINTS), [[0.2, 0.5, 0.9]] * 2, atol=1e-5)
+    assert matter.covers(np.array([[0.3, 0, 0]])) == 0

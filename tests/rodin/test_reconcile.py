@@ -1,0 +1,93 @@
+"""Covers of a generated field end where the picture ends them, and are the field's own where nobody looks."""
+
+import numpy as np
+import pytest
+
+from backend.body_model.anny import load_anny
+from backend.meshing.distance import SurfaceSamples
+from backend.meshing.observation import Observation
+from backend.meshing.rasterizer import rasterize
+from backend.meshing.texture import View
+from backend.radiance.cameras import Camera
+from backend.rodin.reconcile import Reconciled
+from backend.template.engine import outer_faces
+
+CAMERA = Camera.orbit(0, 0, distance=1.0, fov_degrees=28, size=192)
+HALF = 0.25
+
+
+class Hair:
+    """A field with hair between the skin of the scalp and `thickness` metres over it."""
+
+    tells = True
+
+    def __init__(self, anny, thickness):
+        self.samples = SurfaceSamples.spread(anny.template, outer_faces(anny), 0.005)
+        self.height = self.samples.at_samples(np.where(anny.topology.regions["scalp"] > 0.5, thickness, -0.01))
+
+    def covers(self, points):
+        distance, nearest = self.samples.query(points)
+        return 1 / (1 + np.exp(np.clip((distance - self.height[nearest]) / 0.001, -30, 30)))
+
+
+@pytest.fixture(scope="module")
+def anny():
+    return load_anny()
+
+
+@pytest.fixture(scope="module")
+def seen(anny):
+    """A person of whom the picture shows hair above the forehead, and whose outline is that of the body."""
+    vertices = anny.template
+    screen = np.c_[CAMERA.project(vertices), CAMERA.to_camera(vertices)[:, 2]]
+    person = np.isfinite(rasterize(screen, outer_faces(anny), CAMERA.height, CAMERA.width).depth).astype(np.float32)
+    rows = np.arange(CAMERA.height)[:, None] * np.ones((1, CAMERA.width))
+    hair = (rows <= CAMERA.project(np.array([0, -0.09, 0.06]))[1]).astype(np.float32) * person
+    nothing, everywhere = np.zeros_like(person), np.ones(person.shape, bool)
+    view = View(np.full((*person.shape, 3), 0.5, np.float32), person * (1 - hair), CAMERA, vertices)
+    return Observation(view, hair, nothing, person, (nothing, nothing), nothing, everywhere, everywhere)
+
+
+def over(anny, direction, height):
+    """A point so far over the skin where a ray from the middle of the head leaves it, metres."""
+    direction = np.array(direction) / np.linalg.norm(direction)
+    inwards = np.array([0, -0.02, 0.02]) + np.linspace(0.2, 0.04, 800)[:, None] * direction
+    samples = SurfaceSamples.spread(anny.template, outer_faces(anny), 0.005)
+    distance = samples.query(inwards)[0]
+    return inwards[np.argmax(distance < height)][None]
+
+
+BEHIND, BESIDE = (0.0, 1.0, 0.2), (1.0, 0.15, 0.35)
+
+
+def test_what_the_picture_hides_is_the_field_s(anny, seen):
+    thick, none = (Reconciled(Hair(anny, t), anny, seen) for t in (0.025, -0.01))
+    place = over(anny, BEHIND, 0.018)
+    assert thick.covers(place)[0] > 0.5 > none.covers(place)[0]
+
+
+def test_beyond_the_outline_of_the_person_there_is_nothing(anny, seen):
+    place = over(anny, BESIDE, 0.018)
+    assert Hair(anny, 0.025).covers(place)[0] > 0.9
+    assert Reconciled(Hair(anny, 0.025), anny, seen).covers(place)[0] < 0.5
+
+
+def test_where_the_picture_shows_hair_there_is_some_even_if_the_field_has_none(anny, seen):
+    bald = Reconciled(Hair(anny, -0.01), anny, seen)
+    forehead = over(anny, (0.0, -1.0, 1.3), 0.003)
+    assert bald.covers(forehead)[0] > 0.5
+
+
+def test_bare_skin_in_the_picture_stays_bare(anny, seen):
+    hairy = Hair(anny, 0.02)
+    hairy.height[:] = 0.02
+    cheek = over(anny, (0.3, -1.0, -0.35), 0.012)
+    assert hairy.covers(cheek)[0] > 0.9
+    assert Reconciled(hairy, anny, seen).covers(cheek)[0] < 0.5
+
+
+def test_the_bust_ends_in_its_cut(anny, seen):
+    everywhere = Hair(anny, 0.02)
+    everywhere.covers = lambda points: np.ones(len(points))
+    below = np.array([[0.0, 0.0, -0.24], [0.23, 0.0, -0.15]])
+    assert (Reconciled(everywhere, anny, seen).covers(below) < 0.5).all()
