@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from backend.rodin.schedule import STEPS, scheduler
+from backend.rodin.schedule import STEPS, scheduler, step_back
 from backend.rodin.unet import PlaneUNet, wave_embedding
 
 if TYPE_CHECKING:
@@ -130,6 +130,6 @@ def upsample(
     for number, step in enumerate(plan.timesteps):
         time = ((step + 1) / STEPS).float().expand(batch).to(low.device)
         clean = model(detail, time, low, doubt, aligned)
-        detail = plan.step(clean, step, detail, eta=1.0, generator=generator).prev_sample
+        detail = step_back(plan, clean, step, detail, generator)
         progress((number + 1) / steps)
     return detail

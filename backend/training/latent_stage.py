@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from backend.rodin.latent import LatentConfig, TrainedLatent
+from backend.training import team
 from backend.training.augment import on_grey, recrop, vary_light
 from backend.training.questions import QUESTIONS, answers
 from backend.training.stage import Stage
@@ -73,7 +74,7 @@ class LatentStage(Stage[LatentNetworks, LatentStageConfig]):
     def loss(self) -> tuple[Tensor, dict[str, Tensor]]:
         config, prompts, latent = self.config, self.people.prompts, self.model.latent
         # Words are drawn from a stream of each step's own: nothing of it has to be stored.
-        rng = np.random.default_rng((config.seed, self.step_number))
+        rng = np.random.default_rng((config.seed, self.step_number, team.rank()))
         heads = rng.permutation(self.learned)[: config.batch].tolist()
         pictures = torch.cat([draw_pictures(self.people, heads, self.generator) for _ in range(2)])
         said = [prompts.caption(head, rng) for head in heads] + [prompts.prompt(head, rng) for head in heads]
