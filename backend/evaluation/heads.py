@@ -128,7 +128,7 @@ def _measure(
     except MaquetteError as problem:
         if problem.code not in _NO_FACE:
             raise
-        return {"failure": problem.message}
+        return {"failure": problem.code.value}
     drawn = np.where(head.hidden[..., None], np.float32(1), drawn)
     write_picture(path, strip(drawn))
     portrait = as_batch(head.portrait_over(1.0, SIZE)[None])

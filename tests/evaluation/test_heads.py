@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from backend.api import ErrorCode
 from backend.body_model.anny import load_anny
 from backend.cli import main
 from backend.evaluation import rows
@@ -84,8 +85,8 @@ def test_rows_groups_judges_and_protocol_are_written(measured):
 @pytest.mark.slow
 def test_a_portrait_without_a_face_is_counted(measured):
     template = json.loads((measured / "heads.json").read_text())["rows"]["template"]
-    assert template["heads"] == 0 and set(template["failures"]) == {"0", "1"}
-    assert all("No face" in said for said in template["failures"].values())
+    assert template["heads"] == 0
+    assert template["failures"] == dict.fromkeys("01", ErrorCode.NO_FACE.value)
 
 
 @pytest.mark.slow
@@ -122,12 +123,12 @@ def test_other_weights_do_not_go_on_here(measured, ball_set, weights, tmp_path, 
 
 
 @pytest.mark.slow
-def test_planes_fitted_to_the_views_are_the_best_that_planes_can_do(ball_set, weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(rows, "_FIT_VISITS", 60)
+def test_planes_fitted_to_the_views_are_nearer_than_the_mean(ball_set, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "_FIT_VISITS", 80)
     chosen = ["--rows", "fit,mean", "--data", str(ball_set), "--weights", str(weights), "--seeds", "1:2"]
     assert main(["evaluate", "heads", *chosen, "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "heads.json").read_text())["rows"]
-    assert found["fit"]["psnr"] > found["mean"]["psnr"] + 2
+    assert found["fit"]["psnr"] > found["mean"]["psnr"] + 1
 
 
 def test_a_field_in_a_moved_frame_is_drawn_where_the_truth_is():
