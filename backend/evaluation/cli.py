@@ -33,15 +33,31 @@ def main(arguments: Sequence[str]) -> None:
     heads.add_argument(
         "--weights",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="rodin.safetensors; verifier, classifier and baselines lie beside it",
+        help="rodin.safetensors; verifier, classifier and baselines lie beside it (default: what 'weights list' names)",
     )
     heads.add_argument("--rows", type=lambda words: tuple(words.split(",")), metavar="A,B", help="only these rows")
     heads.add_argument("--fitted", action="store_true", help="also with everything from the picture alone")
     heads.add_argument("--threads", type=int, metavar="N", help="of the CPU")
     heads.add_argument("--out", type=Path, required=True, metavar="DIR", help="the same folder goes on")
+    text = "what each part of the base model is worth"
+    ablations = suites.add_parser("ablations", help=text, description=text, allow_abbrev=False)
+    ablations.set_defaults(run=_ablations)
+    ablations.add_argument("--data", type=Path, required=True, metavar="DIR", help="a packed set")
+    ablations.add_argument("--stages", type=Path, required=True, metavar="DIR", help="what 'maquette train' made of it")
+    ablations.add_argument("--config", default="small", metavar="NAME|FILE", help="recipe of the base stage")
+    ablations.add_argument("--planes", default="small", metavar="NAME|FILE", help="recipe of planes in plain space")
+    ablations.add_argument("--steps", type=int, default=600, metavar="N", help="of each variant (default: %(default)s)")
+    ablations.add_argument("--heads", type=int, metavar="N", help="to learn from (default: all)")
+    ablations.add_argument("--unseen", type=int, default=24, metavar="N", help="to measure with (default: %(default)s)")
+    ablations.add_argument("--only", type=lambda words: tuple(words.split(",")), metavar="A,B", help="these variants")
+    ablations.add_argument("--threads", type=int, metavar="N", help="of the CPU")
+    ablations.add_argument("--out", type=Path, required=True, metavar="DIR", help="the same folder goes on")
     options = parser.parse_args(list(arguments))
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
     options.run(options)
 
 
@@ -53,13 +69,31 @@ def _span(text: str) -> range:
 
 
 def _heads(options: argparse.Namespace) -> None:
-    import torch
-
     from backend.evaluation.heads import DEFAULT_ROWS, HeadsRequest, evaluate_heads
+    from backend.weights.bundle import require
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
     people = options.seeds or (None if options.data else range(100))
     rows = options.rows or DEFAULT_ROWS
-    evaluate_heads(HeadsRequest(options.out, options.weights, people, options.data, rows, options.fitted))
+    evaluate_heads(
+        HeadsRequest(options.out, options.weights or require("rodin"), people, options.data, rows, options.fitted)
+    )
     print(f"Done: {options.out.resolve()} holds heads.json and sheets")
+
+
+def _ablations(options: argparse.Namespace) -> None:
+    from backend.evaluation.ablations import VARIANTS, AblationRequest, run_ablations
+    from backend.training.base_stage import BaseStageConfig
+    from backend.training.plane_set import PlaneSetConfig
+    from backend.training.recipes import read_recipe
+
+    only = options.only or tuple(VARIANTS)
+    if unknown := sorted(set(only) - set(VARIANTS)):
+        sentence = f"There is no variant {unknown[0]}: choose among {', '.join(VARIANTS)}."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
+    recipes = (
+        read_recipe(BaseStageConfig, "base", options.config),
+        read_recipe(PlaneSetConfig, "planes", options.planes),
+    )
+    sizes = {"steps": options.steps, "heads": options.heads, "unseen": options.unseen, "only": only}
+    run_ablations(AblationRequest(options.data, options.stages, options.out, *recipes, **sizes))
+    print(f"Done: {options.out.resolve()} holds ablations.json and ablations.png")
