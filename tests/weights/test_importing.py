@@ -168,6 +168,19 @@ def test_what_is_no_checkpoint_is_refused(content, sentence, tmp_path, capfd):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "are required: COMMAND"),
+        (["import", "a.ckpt"], "are required: --out"),
+        (["fetch"], "invalid choice: 'fetch'"),
+    ],
+)
+def test_what_is_not_understood_is_said(arguments, sentence, capfd):
+    assert main(["weights", *arguments]) == 2
+    assert sentence in capfd.readouterr().err
+
+
 def test_a_folder_in_use_is_left_alone(tmp_path, capfd):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("kept")
