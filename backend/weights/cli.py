@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, NoReturn
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
 
-from backend.api import ErrorCode
-from backend.errors import MaquetteError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
