@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from backend.api import DEVICES, ENGINES, MESHES, QUALITIES, AvatarRequest, ErrorCode
+from backend.arguments import Parser
 from backend.errors import MaquetteError
 
 if TYPE_CHECKING:
@@ -93,14 +94,6 @@ def describe(problem: BaseException) -> MaquetteError:
     return MaquetteError(ErrorCode.INTERNAL, sentence, stage="command line")
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one sentence, like every other failure."""
-
-    def error(self, message: str) -> NoReturn:
-        sentence = f"{message[0].upper()}{message[1:].rstrip('.')}; see '{self.prog} --help'."
-        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="command line")
-
-
 class _VersionAction(argparse.Action):
     """Prints the version; looks it up only then, because the look-up takes longer than the rest of the start."""
 
@@ -112,7 +105,7 @@ class _VersionAction(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="maquette",
         description="One portrait becomes a rigged, textured 3D head for Blender, on your own computer.",
         epilog="Exit status: 0 done, 2 bad request, 130 stopped, 3 to 18 other failures, each with one sentence.",

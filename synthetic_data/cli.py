@@ -10,9 +10,10 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from backend.api import ErrorCode
+from backend.arguments import Parser
 from backend.errors import MaquetteError
 
 if TYPE_CHECKING:
@@ -31,16 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise MaquetteError(ErrorCode.BAD_REQUEST, f"{text[:1].upper()}{text[1:]}.", stage="dataset") from None
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        sentence = f"{message[0].upper()}{message[1:].rstrip('.')}; see '{self.prog} --help'."
-        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="command line")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="maquette dataset", description=(__doc__ or "").strip(), allow_abbrev=False)
+    parser = Parser(prog="maquette dataset", description=(__doc__ or "").strip(), allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: object, text: str, folder: str | None = None) -> argparse.ArgumentParser:

@@ -487,3 +487,11 @@ def test_a_full_disk_leaves_no_partial_avatar(tmp_path: Path, temporary_files: P
     assert result.returncode == exit_status(ErrorCode.DISK_FULL)
     assert re.fullmatch(r"\S.* s", result.stdout.splitlines()[-1]), "the disk still holds something"
     assert _remains(temporary_files) == {}
+
+
+@pytest.mark.parametrize("command", ["dataset", "train", "evaluate", "weights"])
+def test_commands_with_parsers_of_their_own_complain_in_one_sentence(command, capfd):
+    assert main([command]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("error: The following arguments are required: ") and said.count("\n") == 1
+    assert f"see 'maquette {command} --help'." in said

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from backend.api import ErrorCode
+from backend.arguments import Parser
 from backend.errors import MaquetteError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        sentence = f"{message[0].upper()}{message[1:].rstrip('.')}; see '{self.prog} --help'."
-        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="command line")
-
-
 def main(arguments: Sequence[str]) -> None:
     """Run one suite. Raises MaquetteError with a sentence for the user."""
-    parser = _Parser(prog="maquette evaluate", description=(__doc__ or "").strip(), allow_abbrev=False)
+    parser = Parser(prog="maquette evaluate", description=(__doc__ or "").strip(), allow_abbrev=False)
     suites = parser.add_subparsers(title="suites", metavar="SUITE", required=True)
     text = "the learned engine against what it has to beat, on held-out people"
     heads = suites.add_parser("heads", help=text, description=text, allow_abbrev=False)

@@ -21,9 +21,10 @@ per step); those that have something to look at draw ``samples.png``.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from backend.arguments import Parser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ STAGES = {
 
 def main(arguments: Sequence[str]) -> None:
     """Run one stage."""
-    parser = argparse.ArgumentParser(prog="maquette train", description="train one stage of the learned engines")
+    parser = Parser(prog="maquette train", description="train one stage of the learned engines")
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--config", default="small", metavar="NAME|FILE", help="a recipe (default: small)")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a packed set, see 'dataset pack'")

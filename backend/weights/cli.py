@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from backend.api import ErrorCode
+from backend.arguments import Parser
 from backend.errors import MaquetteError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one sentence, like every other failure."""
-
-    def error(self, message: str) -> NoReturn:
-        sentence = f"{message[0].upper()}{message[1:].rstrip('.')}; see '{self.prog} --help'."
-        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="weights")
-
-
 def main(arguments: Sequence[str]) -> None:
     """Run one command."""
-    parser = _Parser(prog="maquette weights", description="weights of the learned engines")
+    parser = Parser(prog="maquette weights", description="weights of the learned engines")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     words = "what is in the box, and what goes before it"
     commands.add_parser("list", help=words, description=words).set_defaults(run=_list)
