@@ -58,16 +58,6 @@ def test_the_published_names_and_shapes_are_ours(dense, tmp_path):
     assert len(set(names.values())) == len(names)
 
 
-@pytest.mark.slow
-def test_a_checkpoint_of_full_size_is_imported(tmp_path, capsys):
-    """5.5 GB of zeros: the published names and shapes, from file to file."""
-    path = save(tmp_path / "facescape_flame.ckpt", published())
-    assert main(["weights", "import", str(path), "--out", str(tmp_path / "flame")]) == 0
-    assert "perspective cameras, without dense branch" in capsys.readouterr().out
-    model = load_morphable(tmp_path / "flame")
-    assert sum(parameter.numel() for parameter in model.parameters()) > 1.3e9
-
-
 @pytest.mark.parametrize("dense", [False, True])
 def test_every_number_arrives(dense, tmp_path):
     config = dataclasses.replace(SMALL, dense_branch=dense)
