@@ -61,5 +61,9 @@ def _heads(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     people = options.seeds or (None if options.data else range(100))
     rows = options.rows or DEFAULT_ROWS
-    evaluate_heads(HeadsRequest(options.out, options.weights, people, options.data, rows, options.fitted))
+    try:
+        evaluate_heads(HeadsRequest(options.out, options.weights, people, options.data, rows, options.fitted))
+    except KeyboardInterrupt:
+        sentence = "Stopped; what was measured is kept, and the same command goes on."
+        raise MaquetteError(ErrorCode.CANCELLED, sentence, stage="evaluate") from None
     print(f"Done: {options.out.resolve()} holds heads.json and sheets")
