@@ -67,9 +67,12 @@ def _heads(options: argparse.Namespace) -> None:
 
     people = options.seeds or (None if options.data else range(100))
     rows = options.rows or DEFAULT_ROWS
-    evaluate_heads(
-        HeadsRequest(options.out, options.weights or require("rodin"), people, options.data, rows, options.fitted)
-    )
+    request = HeadsRequest(options.out, options.weights or require("rodin"), people, options.data, rows, options.fitted)
+    try:
+        evaluate_heads(request)
+    except KeyboardInterrupt:
+        sentence = "Stopped; what was measured is kept, and the same command goes on."
+        raise MaquetteError(ErrorCode.CANCELLED, sentence, stage="evaluate") from None
     print(f"Done: {options.out.resolve()} holds heads.json and sheets")
 
 
