@@ -61,8 +61,8 @@ class Rays:
 class HeadBank:
     """N heads: V views each with depth in whole millimetres, and P portraits as a condition.
 
-    `body` holds the vertices that carry the warp and the aligned features, metres. `warps` are None in plain
-    space.
+    `body` holds the vertices that carry the warp and the aligned features, metres. `warps` are None where
+    nobody asked for them.
     """
 
     rgb: Tensor
@@ -199,8 +199,10 @@ def load_bank(
     fovea: Fovea = FOVEA,
     half_size: float = DEFAULT_HALF_SIZE,
     device: str = "cpu",
+    warps: bool = True,
 ) -> HeadBank:
-    """Read the heads `first` to ``first + count`` of a packed set onto `device`, and lay out their warps."""
+    """Read the heads `first` to ``first + count`` of a packed set onto `device`, and lay out their warps, which take
+    most of the time; those who look at pictures alone need none."""
     from synthetic_data.packed import PackedHeads
 
     views, portraits = PackedHeads(folder), PackedHeads(folder, portraits=True)
@@ -224,14 +226,15 @@ def load_bank(
                 "portrait_world_to_camera": condition["world_to_camera"],
                 "portrait_intrinsics": condition["intrinsics"],
                 "body": body,
-                "warps": warp_grid(body, target, half_size, fovea).half(),
+                "warps": warp_grid(body, target, half_size, fovea).half() if warps else None,
                 "index": item["index"],
                 "caption": item["caption"],
                 "attributes": item["attributes"],
             }
         )
     names = [name for name, value in rows[0].items() if torch.is_tensor(value)]
-    tensors = {name: torch.stack([row[name] for row in rows]).to(device) for name in names}
+    tensors: dict[str, Any] = {"warps": None}
+    tensors |= {name: torch.stack([row[name] for row in rows]).to(device) for name in names}
     return HeadBank(
         **tensors,
         indices=np.array([row["index"] for row in rows]),

@@ -18,7 +18,7 @@ def judges(options: argparse.Namespace) -> None:
     from backend.training.judge_stage import JudgeStage, JudgeStageConfig
 
     config = read_recipe(JudgeStageConfig, "judges", options.config)
-    stage = JudgeStage(inputs.bank(options), config)
+    stage = JudgeStage(inputs.bank(options, warps=False), config)
     folder = options.out / "judges"
     resume(stage, folder)
     stage.run(report=Run(folder, options.minutes, config.steps, lambda: stage.save(folder)))
@@ -34,7 +34,7 @@ def baselines(options: argparse.Namespace) -> None:
     from backend.evaluation.baselines import BaselineConfig, make_baselines, save_baselines
 
     config = read_recipe(BaselineConfig, "baselines", options.config)
-    bank = inputs.bank(options)
+    bank = inputs.bank(options, warps=False)
     planes = inputs.load_planes(options.out)[: len(bank)].to(options.device)
     made, kept = make_baselines(bank, planes, inputs.load_decoder(options.out).to(options.device), config)
     path = options.out / "baselines.safetensors"

@@ -25,15 +25,19 @@ if TYPE_CHECKING:
     Heads = TypeVar("Heads", HeadBank, People)
 
 
-def bank(options: argparse.Namespace) -> HeadBank:
+def bank(options: argparse.Namespace, *, warps: bool = True) -> HeadBank:
+    """The heads of ``--data``, as many as ``--heads`` says."""
     from backend.body_model.registry import load_body_model
     from backend.training.bank import load_bank
 
     model = load_body_model("anny")
-    return _read(options, lambda: load_bank(options.data, model, count=options.heads, device=options.device))
+    return _read(
+        options, lambda: load_bank(options.data, model, count=options.heads, device=options.device, warps=warps)
+    )
 
 
 def people(options: argparse.Namespace) -> People:
+    """The same heads as latent and prior know them."""
     from backend.training.people import load_people
 
     return _read(options, lambda: load_people(options.data, options.heads))
