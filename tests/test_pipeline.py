@@ -26,7 +26,7 @@ from backend.rigging.pose import pose_avatar
 
 STAGES = ["portrait", "fit", "field", "mesh", "texture", "export"]
 PARTS = {"head", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "lashes", "hair", "garment"}
-HASTY = Quality(512, 128, 64, (16, 32), 6000, 8, 48, 2000, 1)
+HASTY = Quality(512, 128, 64, (16, 32), 6000, 8, 1, 48, 2000, 1)
 """Everything really done, but so coarsely that it takes a few seconds."""
 
 

@@ -9,7 +9,7 @@ import skimage
 from backend.api import AvatarRequest, ErrorCode
 from backend.errors import MaquetteError
 from backend.export.arrays import read_npz
-from backend.pipeline import generate
+from backend.pipeline import QUALITY, Quality, generate
 from backend.radiance.triplane import TriPlane
 from backend.rodin.weights import save_rodin
 from backend.weights import bundle
@@ -19,7 +19,8 @@ ASTRONAUT = str(Path(skimage.__file__).parent / "data" / "astronaut.png")
 
 @pytest.fixture
 def weights(rodin, tmp_path, monkeypatch):
-    """Random ones: what they draw is nobody, but it must come through."""
+    """Random ones: what they draw is nobody, but it must come through. Everything is as coarse as it can be."""
+    monkeypatch.setitem(QUALITY, "draft", Quality(512, 128, 64, (16, 32), 6000, 8, 1, 48, 2000, 1))
     save_rodin(tmp_path / "weights" / "rodin.safetensors", rodin)
     monkeypatch.setenv(bundle.VARIABLE, str(tmp_path / "weights"))
 
