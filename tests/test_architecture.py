@@ -157,7 +157,7 @@ def test_radiance_knows_nothing_of_the_engines() -> None:
 
 
 def test_synthetic_data_takes_only_body_model_and_cameras_from_the_backend() -> None:
-    allowed = ("backend.body_model", "backend.radiance.cameras", "backend.api", "backend.errors")
+    allowed = ("backend.body_model", "backend.radiance.cameras", "backend.api", "backend.arguments", "backend.errors")
     wrong = [
         item
         for item in _from("synthetic_data")
