@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before anything brings in torch or numpy: as many workers as cores, each with as many threads, only wait.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import site
 import sys
 import venv
