@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,17 +54,18 @@ DETAIL = {
     "portrait": Detail(1.0, 1024, 512, 2, scattering=True, natural_hair=True, even_light=False),
     "show": Detail(1.0, 2048, 512, 2, scattering=True, natural_hair=True, even_light=False),
 }
+_SMALL = 128
+"""Pixels of pictures that show half of the hairs like all of them, and of the way of light under the skin less than a
+pixel."""
 _EVEN = LightSpec(kind="even", strength=0.75, warmth=0.0, contrast=0.0, seed=0)
 
 
 def assemble(spec: IdentitySpec, model: BodyModel, preset: str = "portrait", *, pixels: int | None = None) -> Person:
     """The person in the head frame, metres. Raises KeyError for a preset that is not one of `DETAIL`.
 
-    `pixels`, the side of the largest picture to be made, spares texels that it could not show.
+    `pixels`, the side of the largest picture to be made, spares what it could not show.
     """
-    detail = DETAIL[preset]
-    if pixels is not None:
-        detail = dataclasses.replace(detail, face_size=min(detail.face_size, max(256, 4 * pixels)))
+    detail = _needed(preset, pixels)
     vertices = posed_vertices(spec, model)
     accessories, covered = make_accessories(model, vertices, spec.accessories)
     pieces = [*make_mouth(model, vertices), *make_garment(model, vertices, spec.garment), *accessories]
@@ -74,7 +75,52 @@ def assemble(spec: IdentitySpec, model: BodyModel, preset: str = "portrait", *, 
         *map(_from_piece, pieces),
         *_hair(spec, model, vertices, covered, detail),
     ]
-    return Person(tuple(things), environment_map(_EVEN if detail.even_light else spec.light))
+    return Person(tuple(things), _surroundings(spec, detail))
+
+
+def same_geometry(preset: str, other: str, pixels: int) -> bool:
+    """Whether people assembled for two presets differ in finishes and light alone, see `dressed`."""
+    shape = lambda detail: (detail.strands, detail.face_size, detail.body_size, detail.refinements)  # noqa: E731
+    return shape(_needed(preset, pixels)) == shape(_needed(other, pixels))
+
+
+def dressed(person: Person, spec: IdentitySpec, preset: str, pixels: int) -> Person:
+    """`person`, assembled from `spec`, with the finishes and the light of another preset of the same geometry."""
+    detail = _needed(preset, pixels)
+    strands = {name: _hair_finish(pigments, detail) for name, pigments in _pigments(spec).items()}
+    things = []
+    for thing in person.things:
+        if thing.name == "skin":
+            thing = dataclasses.replace(thing, values=_skin_values(spec, detail))
+        elif thing.name in strands:
+            thing = dataclasses.replace(thing, **strands[thing.name])
+        things.append(thing)
+    return Person(tuple(things), _surroundings(spec, detail))
+
+
+def _needed(preset: str, pixels: int | None) -> Detail:
+    """The preset's detail, less what pictures of so many pixels could not show."""
+    detail = DETAIL[preset]
+    if pixels is None:
+        return detail
+    if pixels <= _SMALL:
+        least = DETAIL["fit"]
+        detail = dataclasses.replace(
+            detail,
+            strands=min(detail.strands, least.strands),
+            body_size=min(detail.body_size, least.body_size),
+            refinements=min(detail.refinements, least.refinements),
+            scattering=False,
+        )
+    return dataclasses.replace(detail, face_size=min(detail.face_size, max(256, 2 * pixels)))
+
+
+def _surroundings(spec: IdentitySpec, detail: Detail) -> Float[np.ndarray, "H W 3"]:
+    return environment_map(_EVEN if detail.even_light else spec.light)
+
+
+def _skin_values(spec: IdentitySpec, detail: Detail) -> dict[str, float]:
+    return {"roughness": spec.skin.roughness, "scattering": float(detail.scattering)}
 
 
 def _skin(spec: IdentitySpec, model: BodyModel, vertices: Float[np.ndarray, "V 3"], detail: Detail) -> Thing:
@@ -90,7 +136,7 @@ def _skin(spec: IdentitySpec, model: BodyModel, vertices: Float[np.ndarray, "V 3
         "skin",
         "skin",
         cut_skin(patch.refined(detail.refinements)),
-        values={"roughness": spec.skin.roughness, "scattering": float(detail.scattering)},
+        values=_skin_values(spec, detail),
         textures={"face": face.colour, "body": body.colour, "relief": relief},
         window=FACE_WINDOW,
     )
@@ -115,22 +161,40 @@ def _hair(
 ) -> Iterator[Thing]:
     hair, share = spec.hair, detail.strands
     veiled = spec.accessories.headwear == "headscarf"
-    beard = dataclasses.replace(hair, melanin=hair.melanin * (1 - 0.6 * spec.beard.greyer), dye=0.0)
-    brows = dataclasses.replace(hair, melanin=max(hair.melanin, 0.3), dye=0.0)
-    lashes = dataclasses.replace(hair, melanin=1.0, dye=0.0)
-    grown: list[tuple[str, Strands | None, HairSpec, str]] = [
-        ("hair", None if veiled else grow_hair(model, vertices, hair, covered, detail=share), hair, "hair"),
-        ("beard", grow_beard(model, vertices, spec.beard, hair, detail=share), beard, "beard"),
-        ("brows", grow_brows(model, vertices, hair, detail=share), brows, "brow"),
-        ("lashes", grow_lashes(model, vertices, hair, detail=share), lashes, "lash"),
-    ]
-    for name, strands, pigments, segment in grown:
-        if strands is None:
-            continue
-        if detail.natural_hair:
-            melanin = pigments.melanin * (1 - 0.75 * pigments.dye)
-            red, green, blue = (1 + pigments.dye * (c - 1) for c in pigments.dye_colour)
-            finish, colour, values = "hair", (red, green, blue), {"melanin": melanin, "redness": pigments.redness}
-        else:
-            finish, colour, values = "plain hair", hair_colour(pigments), {}
-        yield Thing(name, segment, finish, points=strands.points, radius=strands.radius, colour=colour, values=values)
+    grown: dict[str, Strands | None] = {
+        "hair": None if veiled else grow_hair(model, vertices, hair, covered, detail=share),
+        "beard": grow_beard(model, vertices, spec.beard, hair, detail=share),
+        "brows": grow_brows(model, vertices, hair, detail=share),
+        "lashes": grow_lashes(model, vertices, hair, detail=share),
+    }
+    pigments = _pigments(spec)
+    for name, strands in grown.items():
+        if strands is not None:
+            finish = _hair_finish(pigments[name], detail)
+            yield Thing(name, _HAIR_SEGMENTS[name], points=strands.points, radius=strands.radius, **finish)
+
+
+_HAIR_SEGMENTS = {"hair": "hair", "beard": "beard", "brows": "brow", "lashes": "lash"}
+
+
+def _pigments(spec: IdentitySpec) -> dict[str, HairSpec]:
+    hair = spec.hair
+    return {
+        "hair": hair,
+        "beard": dataclasses.replace(hair, melanin=hair.melanin * (1 - 0.6 * spec.beard.greyer), dye=0.0),
+        "brows": dataclasses.replace(hair, melanin=max(hair.melanin, 0.3), dye=0.0),
+        "lashes": dataclasses.replace(hair, melanin=1.0, dye=0.0),
+    }
+
+
+def _hair_finish(pigments: HairSpec, detail: Detail) -> dict[str, Any]:
+    """`finish`, `colour` and `values` of a `Thing`."""
+    if not detail.natural_hair:
+        return {"finish": "plain hair", "colour": hair_colour(pigments), "values": {}}
+    melanin = pigments.melanin * (1 - 0.75 * pigments.dye)
+    red, green, blue = (1 + pigments.dye * (c - 1) for c in pigments.dye_colour)
+    return {
+        "finish": "hair",
+        "colour": (red, green, blue),
+        "values": {"melanin": melanin, "redness": pigments.redness},
+    }

@@ -74,6 +74,15 @@ class View:
         return cls(data["name"], data["kind"], data["take"], camera, data["quality"])
 
 
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Views of one take that are rendered with one preset and so many samples."""
+
+    views: Sequence[View]
+    preset: str
+    samples: int
+
+
 def planned_views(config: DatasetConfig, index: int, take: int) -> list[View]:
     """The cameras of one take: the rig, the same for everybody, and portraits of the identity's own."""
     views = [View(f"t{take}v{n:02d}", "view", take, c) for n, c in enumerate(orbit_rig(config.size, config.views))]
@@ -190,26 +199,27 @@ def render_record(
         points.append(landmark_points(model, vertices, _irises(spec, model, vertices)))
         normals = _normals_at(points[-1], model, vertices)
         planned = planned_views(config, index, take)
-        for kind, preset, samples in (
-            ("view", config.preset, config.samples),
-            ("portrait", "portrait", config.portrait_samples),
-        ):
-            group = [view for view in planned if view.kind == kind]
-            if not group:
-                continue
-            clock = time.monotonic()
-            settings = {"preset": preset, "samples": samples, "passes": config.passes, "threads": threads}
-            pictures = _pictures(spec, [view.camera for view in group], model, blender, {**settings, "device": device})
-            rendering += time.monotonic() - clock
-            for view, shown in zip(group, pictures, strict=True):
-                figures, wrong = check_view(shown, view.camera, skull, SEGMENTS)
-                if wrong:
-                    raise QualityError(f"{view.name}: {'; '.join(wrong)}")
-                seen = see(points[-1], normals, view.camera, shown["depth"])
-                views.append(dataclasses.replace(view, quality=figures))
-                pixels.append(seen.pixels)
-                visible.append(seen.visible)
-                files |= encode_view(view.name, {kind: shown[kind] for kind in config.passes})
+        groups = [
+            Group([view for view in planned if view.kind == kind], preset, samples)
+            for kind, preset, samples in (
+                ("view", config.preset, config.samples),
+                ("portrait", "portrait", config.portrait_samples),
+            )
+        ]
+        groups = [group for group in groups if group.views]
+        clock = time.monotonic()
+        settings = {"passes": config.passes, "threads": threads, "device": device}
+        pictures = _pictures(spec, groups, model, blender, settings)
+        rendering += time.monotonic() - clock
+        for view, shown in zip([view for group in groups for view in group.views], pictures, strict=True):
+            figures, wrong = check_view(shown, view.camera, skull, SEGMENTS)
+            if wrong:
+                raise QualityError(f"{view.name}: {'; '.join(wrong)}")
+            seen = see(points[-1], normals, view.camera, shown["depth"])
+            views.append(dataclasses.replace(view, quality=figures))
+            pixels.append(seen.pixels)
+            visible.append(seen.visible)
+            files |= encode_view(view.name, {kind: shown[kind] for kind in config.passes})
     members = {
         "identity.json": encode_identity(config, index, takes, views, SEGMENTS),
         "labels.npz": encode_labels(np.stack(points), np.stack(pixels), np.stack(visible)),
@@ -222,19 +232,34 @@ def render_record(
 
 
 def _pictures(
-    spec: IdentitySpec, cameras: list[Camera], model: BodyModel, blender: str | None, settings: dict[str, Any]
+    spec: IdentitySpec, groups: Sequence[Group], model: BodyModel, blender: str | None, settings: dict[str, Any]
 ) -> list[dict[str, np.ndarray]]:
-    """Views of one group, from the bpy module or from an installed Blender."""
-    if blender is None:
-        with _seeing_cores(settings["threads"]):
-            from synthetic_data.render import render_identity
+    """Views of all groups in their order, from the bpy module or from an installed Blender.
 
-        return render_identity(spec, cameras, model=model, **settings)
-    from synthetic_data.assemble import assemble
+    Groups whose presets differ in finishes and light alone share one assembled person, and in the module one scene.
+    """
+    from synthetic_data.assemble import assemble, dressed, same_geometry
     from synthetic_data.installed import render_in_blender
 
-    person = assemble(spec, model, settings["preset"], pixels=max(camera.width for camera in cameras))
-    return render_in_blender(blender, [person], [cameras], **settings)[0]
+    pixels = max(view.camera.width for group in groups for view in group.views)
+    person, before, pictures = None, "", []
+    for group in groups:
+        shared = person is not None and same_geometry(before, group.preset, pixels)
+        if person is None or not shared:
+            person = assemble(spec, model, group.preset, pixels=pixels)
+        else:
+            person = dressed(person, spec, group.preset, pixels)
+        before, cameras = group.preset, [view.camera for view in group.views]
+        options = {"preset": group.preset, "samples": group.samples, **settings}
+        if blender is not None:
+            pictures += render_in_blender(blender, [person], [cameras], **options)[0]
+            continue
+        with _seeing_cores(settings["threads"]):
+            from synthetic_data.render import render_scene
+            from synthetic_data.scene import build_scene, dress_scene
+        (dress_scene if shared else build_scene)(person)
+        pictures += render_scene(cameras, **options)
+    return pictures
 
 
 @contextlib.contextmanager

@@ -47,13 +47,35 @@ def build_scene(person: Person) -> None:
             add_mesh(thing.name, thing.patch, material, thing.segment, window=thing.window)
         elif thing.points is not None and thing.radius is not None:
             add_strands(thing.name, thing.points, thing.radius, material, thing.segment)
+    _light(person)
+
+
+def dress_scene(person: Person) -> None:
+    """Give the scene that `build_scene` has made of the same geometry and textures other finishes and another light:
+    the renderer then keeps what it has sorted of the geometry."""
+    for thing in person.things:
+        data = bpy.data.objects[thing.name].data
+        before = data.materials[0]
+        data.materials[0] = _material(thing)
+        bpy.data.materials.remove(before)
+    before = bpy.context.scene.world
+    _light(person)
+    bpy.data.worlds.remove(before)
+
+
+def _light(person: Person) -> None:
+    if (before := bpy.data.images.get("environment")) is not None:
+        bpy.data.images.remove(before)
     radiance = person.surroundings
     image = add_image("environment", np.concatenate([radiance, np.ones((*radiance.shape[:2], 1))], -1))
     bpy.context.scene.world = materials.world(image)
 
 
 def _material(thing: Thing) -> Any:
-    images = {name: add_image(f"{thing.name} {name}", pixels) for name, pixels in thing.textures.items()}
+    images = {}
+    for name, pixels in thing.textures.items():
+        called = f"{thing.name} {name}"
+        images[name] = bpy.data.images.get(called) or add_image(called, pixels)
     match thing.finish:
         case "skin":
             return materials.skin(images, **thing.values)
