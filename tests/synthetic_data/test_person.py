@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backend.body_model.anny import load_anny
-from synthetic_data.assemble import DETAIL, assemble
+from synthetic_data.assemble import DETAIL, assemble, dressed, same_geometry
 from synthetic_data.cameras import portrait_camera
 from synthetic_data.identity import sample_identity
 from synthetic_data.installed import blender_command, render_in_blender
@@ -108,9 +108,46 @@ def test_small_pictures_get_small_skin(spec):
         next(thing for thing in assemble(spec, load_anny(), "portrait", pixels=pixels).things if thing.name == "skin")
         .textures["face"]
         .shape[0]
-        for pixels in (16, 128, 1024)
+        for pixels in (16, 256, 1024)
     ]
     assert sizes == [256, 512, 1024]
+
+
+def same(one, two):
+    """Whether two of a person's things are the same, to the bit."""
+    plain = ("name", "segment", "finish", "colour", "values", "window")
+    arrays = [(one.points, two.points), *((one.textures[k], two.textures[k]) for k in one.textures)]
+    return [getattr(one, f) for f in plain] == [getattr(two, f) for f in plain] and all(
+        np.array_equal(a, b) for a, b in arrays if a is not None
+    )
+
+
+def test_a_small_portrait_is_the_person_of_the_views_in_another_dress(spec):
+    assert same_geometry("fit", "portrait", 128) and not same_geometry("fit", "portrait", 256)
+    model = load_anny()
+    fit, portrait = (assemble(spec, model, preset, pixels=128) for preset in ("fit", "portrait"))
+    redressed = dressed(fit, spec, "portrait", 128)
+    assert all(map(same, redressed.things, portrait.things))
+    np.testing.assert_array_equal(redressed.surroundings, portrait.surroundings)
+    assert not all(map(same, fit.things, portrait.things)), "hair and light differ"
+
+
+@pytest.mark.slow
+def test_a_dressed_scene_renders_like_a_new_one(spec):
+    pytest.importorskip("bpy")
+    from synthetic_data.render import render_scene
+    from synthetic_data.scene import build_scene, dress_scene
+
+    cameras, model = [portrait_camera(48)], load_anny()
+    person = assemble(spec, model, "fit", pixels=48)
+    build_scene(person)
+    render_scene(cameras, preset="fit", samples=1, threads=1)
+    dress_scene(dressed(person, spec, "portrait", 48))
+    (ours,) = render_scene(cameras, preset="portrait", samples=2, threads=1)
+    build_scene(assemble(spec, model, "portrait", pixels=48))
+    (anew,) = render_scene(cameras, preset="portrait", samples=2, threads=1)
+    for name, values in anew.items():
+        np.testing.assert_array_equal(ours[name], values)
 
 
 def test_a_blender_that_fails_is_named():
