@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ANCHOR_CHANNELS = 8
 """Colour, alpha, cosine of the surface to the camera, and how far the body has moved the place (3)."""
-_FINEST = 64
+_FINEST = 32
 """Moves are smooth: finer anchors take theirs from planes of this size."""
 
 
