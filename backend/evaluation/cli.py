@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from backend.arguments import Parser
 from backend.errors import MaquetteError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,6 +34,20 @@ def main(arguments: Sequence[str]) -> None:
     heads.add_argument("--fitted", action="store_true", help="also with everything from the picture alone")
     heads.add_argument("--threads", type=int, metavar="N", help="of the CPU")
     heads.add_argument("--out", type=Path, required=True, metavar="DIR", help="the same folder goes on")
+    text = "what the learned engine makes without a portrait: people out of nothing and out of words, and edits"
+    words = suites.add_parser("words", help=text, description=text, allow_abbrev=False)
+    words.set_defaults(run=_words)
+    words.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="rodin.safetensors; verifier and classifier lie beside it (default: what 'weights list' names)",
+    )
+    words.add_argument(
+        "--only", type=lambda words: tuple(words.split(",")), metavar="A,B", help="of samples, prompts, edits"
+    )
+    words.add_argument("--threads", type=int, metavar="N", help="of the CPU")
+    words.add_argument("--out", type=Path, required=True, metavar="DIR", help="the same folder goes on")
     text = "what each part of the base model is worth"
     ablations = suites.add_parser("ablations", help=text, description=text, allow_abbrev=False)
     ablations.set_defaults(run=_ablations)
@@ -68,12 +83,28 @@ def _heads(options: argparse.Namespace) -> None:
     people = options.seeds or (None if options.data else range(100))
     rows = options.rows or DEFAULT_ROWS
     request = HeadsRequest(options.out, options.weights or require("rodin"), people, options.data, rows, options.fitted)
-    try:
+    with _stops_kindly():
         evaluate_heads(request)
+    print(f"Done: {options.out.resolve()} holds heads.json and sheets")
+
+
+def _words(options: argparse.Namespace) -> None:
+    from backend.evaluation.words import PARTS, WordsRequest, evaluate_words
+    from backend.weights.bundle import require
+
+    request = WordsRequest(options.out, options.weights or require("rodin"), options.only or PARTS)
+    with _stops_kindly():
+        evaluate_words(request)
+    print(f"Done: {options.out.resolve()} holds words.json and a sheet of each part")
+
+
+@contextlib.contextmanager
+def _stops_kindly() -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         sentence = "Stopped; what was measured is kept, and the same command goes on."
         raise MaquetteError(ErrorCode.CANCELLED, sentence, stage="evaluate") from None
-    print(f"Done: {options.out.resolve()} holds heads.json and sheets")
 
 
 def _ablations(options: argparse.Namespace) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -20,10 +19,13 @@ import numpy as np
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
 from backend.evaluation.figures import load_lpips, psnr, ssim
+from backend.evaluation.going_on import same_as_before, write_json
 from backend.evaluation.held_out import SIZE, find_people, read_head, render_people, strip, strip_name, write_picture
 from backend.evaluation.judges import as_batch, load_classifier, load_verifier, similarity
 from backend.evaluation.report import Result, contact_sheets, judge_figures, report, table
 from backend.evaluation.rows import BASELINE_ROWS, FITTED_ROWS, ROWS, Sitting, Studio
+from backend.weights.bundle import digest
+from synthetic_data.shards import read_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +75,8 @@ def evaluate_heads(request: HeadsRequest, say: Callable[[str], None] = print) ->
     if not needs_baselines:
         del files["baselines"]
     lpips = load_lpips()
-    _same_as_before(request.out, {"weights": request.weights, **files}, studio.data, lpips is not None)
+    hashes = {name: digest(path) for name, path in {"weights": request.weights, **files}.items()}
+    same_as_before(request.out, {"set": read_config(studio.data).digest, "lpips": lpips is not None, **hashes})
     done = _Figures(request.out / "figures.jsonl")
     for number, entry in enumerate(entries):
         wanted = [key for key in request.passes() if (*key, entry.index) not in done]
@@ -92,7 +95,7 @@ def evaluate_heads(request: HeadsRequest, say: Callable[[str], None] = print) ->
     whole["judges"] = judge_figures(verifier, classifier, heads)
     whole["protocol"] = _protocol(request, studio.data, heads, files, lpips is not None)
     contact_sheets(request.out, heads, results)
-    _write_json(request.out / "heads.json", whole)
+    write_json(request.out / "heads.json", whole)
     say(table(whole))
     return whole
 
@@ -183,27 +186,9 @@ def _result(out: Path, condition: str, row: str, heads: Sequence[HeldOutHead], d
     return Result(condition, row, good, failures, drawn_folder(out, condition, row))
 
 
-def _same_as_before(out: Path, files: dict[str, Path], data: Path, lpips: bool) -> None:
-    """Note what is measured with, or refuse to mix figures of different things."""
-    from synthetic_data.shards import read_config
-
-    found = {"set": read_config(data).digest, "lpips": lpips, **{name: _hash(path) for name, path in files.items()}}
-    path = out / "measured.json"
-    if path.exists():
-        before = json.loads(path.read_text())
-        other = sorted(name for name in found.keys() & before.keys() if found[name] != before[name])
-        if other:
-            sentence = f"{out} holds figures of another {', '.join(other)}: choose another --out folder."
-            raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
-        found = before | found
-    _write_json(path, found)
-
-
 def _protocol(
     request: HeadsRequest, data: Path, heads: Sequence[HeldOutHead], files: dict[str, Path], lpips: bool
 ) -> dict[str, Any]:
-    from synthetic_data.shards import read_config
-
     config = read_config(data)
     return {
         "set": {"name": config.name, "seed": config.seed, "size": config.size, "digest": config.digest},
@@ -213,20 +198,9 @@ def _protocol(
         "views": len(heads[0].cameras),
         "size": SIZE,
         "ground": "white, also where something outside the cube hides it",
-        "weights": {name: _hash(path) for name, path in {"rodin": request.weights, **files}.items()},
+        "weights": {name: digest(path) for name, path in {"rodin": request.weights, **files}.items()},
         "identity": "cosine of the verifier's embeddings; who somebody is includes hair and clothes",
         "fid": "on the verifier's features of all levels, in deviations of the truth; not on Inception",
         "lpips": "AlexNet" if lpips else "left out: the package lpips and its AlexNet are not on this computer",
         "psnr_person": "pixels with a true alpha above one half",
     }
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    from synthetic_data.archive import write_whole
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(values, indent=1) + "\n").encode())
