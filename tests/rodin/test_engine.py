@@ -103,6 +103,15 @@ def test_people_are_made_of_words_and_of_nothing(rodin, model):
     assert torch.isfinite(edited.planes).all() and edited.planes.shape == one.field.planes.shape
 
 
+def test_an_edit_after_another_goes_on_from_its_point(rodin, model):
+    person = generate_unconditional(rodin, model, 3, steps=1)
+    condition = point_condition(rodin, model, person.latent, person.identity)
+    first = edit_field(rodin, person.field, condition, "red hair", 3, steps=2)
+    alone = edit_field(rodin, first, condition, "a man", 3, steps=2)
+    after = edit_field(rodin, first, condition, "a man", 3, after=("red hair",), steps=2)
+    assert torch.equal(after.warp, person.field.warp) and not torch.allclose(after.planes, alone.planes, atol=1e-3)
+
+
 def test_parts_that_are_missing_are_asked_for_in_one_sentence(rodin, model, tmp_path):
     bare = dataclasses.replace(rodin, latent=None, prior=None)
     save_rodin(tmp_path / "bare.safetensors", bare)
