@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from backend.meshing.observation import Observation
     from backend.radiance.triplane import TriPlane
     from backend.rigging.avatar import RiggedAvatar
-    from backend.rodin.base import Condition
     from backend.rodin.weights import Rodin
 
     Progress = Callable[[str, float], None]
@@ -224,7 +223,7 @@ def _from_portrait(request: AvatarRequest, quality: Quality, stages: Stages, sho
         if request.prompt.strip():
             warnings += ("The engine 'template' does not read prompts: choose 'rodin' to change the person by words.",)
         return _Person(fit, observation, field, warnings)
-    from backend.rodin.engine import generate_field, portrait_condition
+    from backend.rodin.engine import edit_in_turn, generate_field, portrait_condition
     from backend.rodin.self_portrait import observe_field
 
     edits = (request.prompt, *request.edits) if request.prompt.strip() else request.edits
@@ -240,7 +239,9 @@ def _from_portrait(request: AvatarRequest, quality: Quality, stages: Stages, sho
     )
     if edits:
         condition = portrait_condition(rodin, portrait, fit)
-        field = _edited(rodin, field, condition, edits, request.seed, lambda part: stages.advance(share + 0.4 * part))
+        field = edit_in_turn(
+            rodin, field, condition, edits, request.seed, lambda part: stages.advance(share + 0.4 * part)
+        )
         observation = observe_field(field, fit, observation, progress=lambda part: stages.advance(0.9 + 0.1 * part))
     return _Person(fit, observation, field, warnings)
 
@@ -248,7 +249,7 @@ def _from_portrait(request: AvatarRequest, quality: Quality, stages: Stages, sho
 def _invented(request: AvatarRequest, quality: Quality, stages: Stages, show: Show) -> _Person:
     stages.begin("field")
     from backend.body_model.registry import load_body_model
-    from backend.rodin.engine import generate_from_prompt, generate_unconditional, point_condition
+    from backend.rodin.engine import edit_in_turn, generate_from_prompt, generate_unconditional, point_condition
     from backend.rodin.self_portrait import frontal_fit, observe_field
 
     model = load_body_model(request.body_model)
@@ -261,37 +262,13 @@ def _invented(request: AvatarRequest, quality: Quality, stages: Stages, show: Sh
     field = invented.field
     if request.edits:
         condition = point_condition(rodin, model, invented.latent, invented.identity)
-        field = _edited(
+        field = edit_in_turn(
             rodin, field, condition, request.edits, request.seed, lambda part: stages.advance(share + 0.35 * part)
         )
     fit = frontal_fit(model, invented.identity, quality.crop)
     observation = observe_field(field, fit, progress=lambda part: stages.advance(0.7 + 0.3 * part))
     show(observation.view.image)
     return _Person(fit, observation, field)
-
-
-def _edited(
-    rodin: Rodin,
-    field: TriPlane,
-    condition: Condition,
-    edits: tuple[str, ...],
-    seed: int,
-    progress: Callable[[float], None],
-) -> TriPlane:
-    """`field` after one edit and the next; `condition` is what it was generated from."""
-    from backend.rodin.engine import edit_field
-
-    for number, words in enumerate(edits):
-        field = edit_field(
-            rodin,
-            field,
-            condition,
-            words,
-            seed,
-            after=edits[:number],
-            progress=lambda part, number=number: progress((number + part) / len(edits)),
-        )
-    return field
 
 
 def _rodin(model: BodyModel) -> Rodin:

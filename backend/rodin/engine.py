@@ -146,6 +146,21 @@ def edit_field(
     return dataclasses.replace(field, planes=_decodable(rodin, condition, planes, seed)[0], likeness=None)
 
 
+def edit_in_turn(
+    rodin: Rodin,
+    field: TriPlane,
+    condition: Condition,
+    edits: Sequence[str],
+    seed: int,
+    progress: Callable[[float], None] = _ignore,
+) -> TriPlane:
+    """`field` after one of the `edits` and the next; see `edit_field`."""
+    for number, words in enumerate(edits):
+        done: Callable[[float], None] = lambda part, number=number: progress((number + part) / len(edits))  # noqa: E731
+        field = edit_field(rodin, field, condition, words, seed, after=edits[:number], progress=done)
+    return field
+
+
 def portrait_condition(rodin: Rodin, portrait: Portrait, fit: BodyFit) -> Condition:
     """What the base model is told of a portrait."""
     config = rodin.base.config

@@ -12,6 +12,7 @@ from backend.errors import MaquetteError
 from backend.rodin.condition import condition_of
 from backend.rodin.engine import (
     edit_field,
+    edit_in_turn,
     generate_field,
     generate_from_prompt,
     generate_unconditional,
@@ -110,6 +111,11 @@ def test_an_edit_after_another_goes_on_from_its_point(rodin, model):
     alone = edit_field(rodin, first, condition, "a man", 3, steps=2)
     after = edit_field(rodin, first, condition, "a man", 3, after=("red hair",), steps=2)
     assert torch.equal(after.warp, person.field.warp) and not torch.allclose(after.planes, alone.planes, atol=1e-3)
+    fractions = []
+    both = edit_in_turn(rodin, person.field, condition, ("red hair", "a man"), 3, fractions.append)
+    first = edit_field(rodin, person.field, condition, "red hair", 3)
+    assert torch.equal(both.planes, edit_field(rodin, first, condition, "a man", 3, after=("red hair",)).planes)
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
 
 
 def test_parts_that_are_missing_are_asked_for_in_one_sentence(rodin, model, tmp_path):
