@@ -16,6 +16,7 @@ ENGINES = ("template", "rodin", "morphable")
 QUALITIES = ("draft", "standard", "high")
 MESHES = ("wrapped", "levelset")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+MOST_EDITS = 8
 
 
 # The pipeline's stages in words for people; `JobStatus.stage` is a key of it, or empty while a job waits.
@@ -82,7 +83,8 @@ class AvatarRequest:
     """Everything an avatar depends on: same request, same bytes.
 
     `portraits` are file paths (one to five pictures of the same person); `prompt` is free text; at least one of the
-    two is needed. `seed` feeds every random generator of the job.
+    two is needed, or `anyone`: a person whom nobody describes. `edits` are words that change the person afterwards, in
+    this order. `seed` feeds every random generator of the job.
     """
 
     portraits: tuple[str, ...] = ()
@@ -93,17 +95,25 @@ class AvatarRequest:
     mesh: str = "wrapped"
     device: str = "auto"
     body_model: str = "anny"
+    edits: tuple[str, ...] = ()
+    anyone: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"portraits": list(self.portraits)}
+        return dataclasses.asdict(self) | {"portraits": list(self.portraits), "edits": list(self.edits)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> AvatarRequest:
         """Build a request from decoded JSON. Raises `ValueError` with a sentence when a field is unknown or wrong."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(data) - known):
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(data) - set(defaults)):
             raise ValueError(f"Unknown request fields: {', '.join(unknown)}.")
-        values: dict[str, Any] = data | {"portraits": tuple(data.get("portraits", ()))}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        for name, value in values.items():
+            texts = value if isinstance(value, tuple) else ()
+            if type(value) is not type(defaults[name]) or not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"The request field {name!r} holds something of the wrong kind.")
         request = cls(**values)
         request.validate()
         return request
@@ -118,13 +128,21 @@ class AvatarRequest:
         ):
             if value not in allowed:
                 raise ValueError(f"Unknown {name} {value!r}: choose one of {', '.join(allowed)}.")
-        if not self.portraits and not self.prompt.strip():
+        described = bool(self.portraits or self.prompt.strip())
+        if self.anyone and described:
+            raise ValueError("Anyone is a person whom nobody describes: give no portrait and no prompt.")
+        if not self.anyone and not described:
             raise ValueError("Give a portrait, a prompt, or both.")
         if len(self.portraits) > 5:
             raise ValueError(f"Give at most five portraits of the same person, not {len(self.portraits)}.")
         if not 0 <= self.seed < 2**32:
             raise ValueError("The seed must be a whole number from 0 to 4294967295.")
-        for name, text in (("prompt", self.prompt), ("body model", self.body_model)):
+        if len(self.edits) > MOST_EDITS:
+            raise ValueError(f"A person can be edited at most {MOST_EDITS} times, not {len(self.edits)}.")
+        if not all(words.strip() for words in self.edits):
+            raise ValueError("An edit is empty: say what is to change.")
+        texts = (("prompt", self.prompt), ("body model", self.body_model), *(("edit", words) for words in self.edits))
+        for name, text in texts:
             if "\0" in text or not _is_text(text):
                 raise ValueError(f"The {name} holds characters that are no text.")
 

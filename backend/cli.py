@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import errno
 import os
 import signal
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _BAR_WIDTH = 24
+_MOST_PEOPLE = 10_000
+"""Whom one `maquette sample` makes at most: a folder's name has four digits."""
 _ELSEWHERE = {
     "dataset": ("render a training set of synthetic heads", "synthetic_data.cli"),
     "train": ("train the learned engines", "backend.training.cli"),
@@ -137,6 +140,30 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--seed", type=_whole_number, default=0, metavar="N", help="same seed, same avatar")
     generate.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the avatar")
 
+    edit = commands.add_parser("edit", help="change an avatar of the engine 'rodin' by words", allow_abbrev=False)
+    edit.set_defaults(run=_edit)
+    edit.add_argument("avatar", type=_path, metavar="AVATAR_DIR", help="the avatar, which stays as it is")
+    edit.add_argument("words", metavar="TEXT", help='what is to change, such as "with red hair"')
+    edit.add_argument("--seed", type=_whole_number, metavar="N", help="same seed, same avatar (default: the avatar's)")
+    edit.add_argument(
+        "--quality", metavar="|".join(QUALITIES), help="time against detail (default: that of the avatar)"
+    )
+    edit.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the changed avatar")
+
+    sample = commands.add_parser("sample", help="make avatars of people whom nobody described", allow_abbrev=False)
+    sample.set_defaults(run=_sample)
+    sample.add_argument("--count", type=_whole_number, required=True, metavar="N", help="how many people")
+    sample.add_argument(
+        "--seed", type=_whole_number, default=0, metavar="N", help="that of the first; each next has one more"
+    )
+    sample.add_argument(
+        "--quality",
+        default=AvatarRequest.quality,
+        metavar="|".join(QUALITIES),
+        help="time against detail (default: %(default)s)",
+    )
+    sample.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the avatars' folders")
+
     rig = commands.add_parser(
         "rig", help="give bones, weights and shape keys to an edited or foreign head", allow_abbrev=False
     )
@@ -184,7 +211,8 @@ def _generate(options: argparse.Namespace) -> None:
             )
         portraits = (_example_portrait(),)
     request = AvatarRequest(
-        portraits=portraits,
+        # Absolute, so that the report still names them when it is read from another folder.
+        portraits=tuple(str(Path(portrait).absolute()) for portrait in portraits),
         prompt=options.prompt,
         engine=options.engine,
         seed=options.seed,
@@ -193,13 +221,82 @@ def _generate(options: argparse.Namespace) -> None:
         device=options.device,
         body_model=options.body_model,
     )
+    _check(request)
+    from backend import pipeline
+
+    _report(options.out, lambda progress: pipeline.generate(request, options.out, progress))
+
+
+def _edit(options: argparse.Namespace) -> None:
+    from backend import engines
+    from backend.export.folder import read_request
+
+    made_from = read_request(options.avatar)
+    given = {name: value for name in ("seed", "quality") if (value := getattr(options, name)) is not None}
+    request = dataclasses.replace(made_from, edits=(*made_from.edits, options.words), **given)
+    _check(request)
+    engines.require(request)
+    for portrait in map(Path, request.portraits):
+        if not portrait.is_file():
+            sentence = f"The avatar's portrait {portrait} is no longer there: put it back, it is needed for every edit."
+            raise MaquetteError(ErrorCode.BAD_IMAGE, sentence, stage="command line")
+    from backend import pipeline
+
+    _report(options.out, lambda progress: pipeline.generate(request, options.out, progress))
+
+
+def _sample(options: argparse.Namespace) -> None:
+    if not 1 <= options.count <= _MOST_PEOPLE:
+        sentence = f"The count must be a whole number from 1 to {_MOST_PEOPLE}."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="command line")
+    people = {
+        options.out / f"{number:04}": AvatarRequest(
+            engine="rodin", seed=options.seed + number, quality=options.quality, anyone=True
+        )
+        for number in range(options.count)
+    }
+    for request in people.values():
+        _check(request)
+    from backend import engines
+    from backend.export.files import explained
+
+    engines.require(next(iter(people.values())))
+    with explained(options.out):
+        missing = {folder: request for folder, request in people.items() if not _is_made(folder, request)}
+    from backend import pipeline
+
+    def job(progress: Callable[[str, float], None]) -> None:
+        for folder, request in missing.items():
+            pipeline.generate(request, folder, lambda stage, part, who=folder.name: progress(f"{who} {stage}", part))
+
+    first, last = min(people).name, max(people).name
+    try:
+        _report(options.out, job, f"{options.count} avatars, {first} to {last}")
+    except KeyboardInterrupt:
+        sentence = "Stopped; whoever was finished is kept, and the same command goes on."
+        raise MaquetteError(ErrorCode.CANCELLED, sentence, stage="command line") from None
+
+
+def _is_made(folder: Path, request: AvatarRequest) -> bool:
+    """Whether the avatar of `request` is in `folder`. Raises `MaquetteError` when something else is."""
+    from backend.export.folder import check_destination, read_request
+
+    if not folder.exists():
+        return False
+    if not (folder / "report.json").exists():
+        check_destination(folder)
+        return False
+    if read_request(folder) != request:
+        sentence = f"{folder} holds an avatar of another seed or kind: choose another --out folder."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="command line")
+    return True
+
+
+def _check(request: AvatarRequest) -> None:
     try:
         request.validate()
     except ValueError as problem:
         raise MaquetteError(ErrorCode.BAD_REQUEST, str(problem), stage="command line") from None
-    from backend import pipeline
-
-    _report(options.out, lambda progress: pipeline.generate(request, options.out, progress))
 
 
 def _rig(options: argparse.Namespace) -> None:
@@ -229,16 +326,16 @@ def _example_portrait() -> str:
     return str(Path(package.origin).parent / "data" / "astronaut.png")
 
 
-def _report(out: Path, job: Callable[[Callable[[str, float], None]], object]) -> None:
-    """Run `job` with a progress display, then say where its results are."""
+def _report(out: Path, job: Callable[[Callable[[str, float], None]], object], results: str = "") -> None:
+    """Run `job` with a progress display, then say where its `results` are: all files in `out` if not said otherwise."""
     start = time.monotonic()
     progress = _Progress()
     try:
         job(progress)
     finally:
         progress.close()
-    names = ", ".join(sorted(path.name for path in out.iterdir()))
-    _say(f"Done in {time.monotonic() - start:.0f} s: {out.resolve()} holds {names}\n")
+    results = results or ", ".join(sorted(path.name for path in out.iterdir()))
+    _say(f"Done in {time.monotonic() - start:.0f} s: {out.resolve()} holds {results}\n")
 
 
 class _Progress:

@@ -25,6 +25,9 @@ def require_engine(name: str) -> None:
 
 def require(request: AvatarRequest) -> None:
     """Refuse what no engine here can do: `MaquetteError` with MODEL_MISSING or BAD_REQUEST."""
+    if request.edits and request.engine != "rodin":
+        sentence = f"The engine {request.engine!r} does not edit people by words: make the avatar with 'rodin' first."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="request")
     require_engine(request.engine)
     if request.engine != "rodin" and not request.portraits:
         sentence = f"The engine {request.engine!r} needs a portrait: give a picture of a face."

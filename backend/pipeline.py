@@ -1,7 +1,7 @@
 """The recipe: portrait, fit, field, mesh, texture, rig, files. Each stage knows only what it is given.
 
 portrait ─► Portrait ─► BodyFit ─► TriPlane ─► shells and wrap ─► RiggedAvatar ─► avatar folder
-words ─► latent and body ─────────► TriPlane
+words, or none ─► latent and body ► TriPlane
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def generate(
     started = time.perf_counter()
     stages = Stages(progress)
 
-    make = _from_portrait if request.portraits else _from_words
+    make = _from_portrait if request.portraits else _invented
     person = make(request, quality, stages, show)
     fit, observation, field = person.fit, person.observation, person.field
 
@@ -223,47 +223,52 @@ def _from_portrait(request: AvatarRequest, quality: Quality, stages: Stages, sho
         if request.prompt.strip():
             warnings += ("The engine 'template' does not read prompts: choose 'rodin' to change the person by words.",)
         return _Person(fit, observation, field, warnings)
-    from backend.rodin.engine import edit_field, generate_field, portrait_condition
+    from backend.rodin.engine import edit_in_turn, generate_field, portrait_condition
     from backend.rodin.self_portrait import observe_field
 
-    rodin, share = _rodin(fit.model), 0.5 if request.prompt else 1.0
+    edits = (request.prompt, *request.edits) if request.prompt.strip() else request.edits
+    rodin, share = _rodin(fit.model), 0.5 if edits else 1.0
     field = generate_field(
         rodin,
         portrait,
         fit,
         request.seed,
         steps=quality.sampling_steps,
-        likeness=not request.prompt,
+        likeness=not edits,
         progress=lambda part: stages.advance(share * part),
     )
-    if request.prompt:
+    if edits:
         condition = portrait_condition(rodin, portrait, fit)
-        field = edit_field(
-            rodin,
-            field,
-            condition,
-            request.prompt,
-            request.seed,
-            progress=lambda part: stages.advance(0.5 + 0.4 * part),
+        field = edit_in_turn(
+            rodin, field, condition, edits, request.seed, lambda part: stages.advance(share + 0.4 * part)
         )
         observation = observe_field(field, fit, observation, progress=lambda part: stages.advance(0.9 + 0.1 * part))
     return _Person(fit, observation, field, warnings)
 
 
-def _from_words(request: AvatarRequest, quality: Quality, stages: Stages, show: Show) -> _Person:
+def _invented(request: AvatarRequest, quality: Quality, stages: Stages, show: Show) -> _Person:
     stages.begin("field")
     from backend.body_model.registry import load_body_model
-    from backend.rodin.engine import generate_from_prompt
+    from backend.rodin.engine import edit_in_turn, generate_from_prompt, generate_unconditional, point_condition
     from backend.rodin.self_portrait import frontal_fit, observe_field
 
     model = load_body_model(request.body_model)
-    invented = generate_from_prompt(
-        _rodin(model), model, request.prompt, request.seed, progress=lambda part: stages.advance(0.7 * part)
-    )
+    rodin, share = _rodin(model), 0.35 if request.edits else 0.7
+    made: Callable[[float], None] = lambda part: stages.advance(share * part)  # noqa: E731
+    if request.anyone:
+        invented = generate_unconditional(rodin, model, request.seed, progress=made)
+    else:
+        invented = generate_from_prompt(rodin, model, request.prompt, request.seed, progress=made)
+    field = invented.field
+    if request.edits:
+        condition = point_condition(rodin, model, invented.latent, invented.identity)
+        field = edit_in_turn(
+            rodin, field, condition, request.edits, request.seed, lambda part: stages.advance(share + 0.35 * part)
+        )
     fit = frontal_fit(model, invented.identity, quality.crop)
-    observation = observe_field(invented.field, fit, progress=lambda part: stages.advance(0.7 + 0.3 * part))
+    observation = observe_field(field, fit, progress=lambda part: stages.advance(0.7 + 0.3 * part))
     show(observation.view.image)
-    return _Person(fit, observation, invented.field)
+    return _Person(fit, observation, field)
 
 
 def _rodin(model: BodyModel) -> Rodin:

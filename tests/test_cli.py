@@ -32,10 +32,11 @@ def test_help_answers_in_under_half_a_second() -> None:
     assert min(_seconds("--help") for _ in range(5)) < 0.5
 
 
-def test_reading_a_command_loads_no_numerical_library() -> None:
+@pytest.mark.parametrize("command", ["generate", "edit", "sample"])
+def test_reading_a_command_loads_no_numerical_library(command: str) -> None:
     program = (
-        "import sys, backend.cli\n"
-        "try: backend.cli.main(['generate', '--help'])\n"
+        f"import sys, backend.cli; command = {command!r}\n"
+        "try: backend.cli.main([command, '--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'numpy', 'torch', 'scipy', 'skimage', 'PIL', 'cv2', 'mediapipe', 'bpy'} & set(sys.modules)\n"
         "sys.exit(repr(heavy) if heavy else 0)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -20,8 +21,9 @@ import skimage.data
 import tifffile
 from PIL import Image, ImageDraw
 
-from backend.api import ErrorCode
+from backend.api import MOST_EDITS, AvatarRequest, ErrorCode
 from backend.cli import exit_status, main
+from backend.weights import bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -416,6 +418,73 @@ def rig_like_a_folder_of_nonsense(folder: Path) -> list[str]:
     return _rig(folder, folder / "head.obj")
 
 
+# ---- avatars to edit
+
+
+def _edit(folder: Path, report: object, words: str = "with red hair") -> list[str]:
+    """The command that edits an avatar of which nothing but its report is there."""
+    avatar = folder / "avatar"
+    avatar.mkdir(exist_ok=True)
+    if report is not None:
+        (avatar / "report.json").write_text(report if isinstance(report, str) else json.dumps(report))
+    return ["edit", str(avatar), words, "--out", str(folder / "edited")]
+
+
+def _report(**request: object) -> dict[str, object]:
+    return {"request": AvatarRequest(prompt="a man", engine="rodin").to_json() | request}
+
+
+def bad_edit(name: str, report: object, words: str = "with red hair", *more: str) -> None:
+    """Register an edit of an avatar with that report."""
+    CASES.append(Case(name, lambda folder: [*_edit(folder, report, words), *more], (BAD_REQUEST,)))
+
+
+bad_edit("edit_of_an_empty_folder", None)
+bad_edit("edit_with_a_broken_report", '{"request": {')
+bad_edit("edit_with_a_report_of_nonsense", "[" * 100_000)
+bad_edit("edit_with_a_list_for_a_report", [])
+bad_edit("edit_of_what_was_rigged", {"mesh": "head.obj", "like": "avatar"})
+bad_edit("edit_of_a_request_from_the_future", _report(colour="red"))
+bad_edit("edit_of_a_request_of_wrong_kinds", _report(seed="one"))
+bad_edit("edit_of_nobody", _report(prompt=""))
+bad_edit("edit_of_a_template_avatar", _report(prompt="", portraits=[ASTRONAUT], engine="template"))
+bad_edit("edit_without_words", _report(), " ")
+bad_edit("one_edit_too_many", _report(edits=["bald"] * MOST_EDITS))
+bad_edit("edit_with_an_unknown_quality", _report(), "bald", "--quality", "")
+bad_edit("edit_with_a_negative_seed", _report(), "bald", "--seed", "-1")
+
+
+@case(BAD_REQUEST)
+def edit_of_a_missing_folder(folder: Path) -> list[str]:
+    return ["edit", str(folder / "nobody"), "bald", "--out", str(folder / "edited")]
+
+
+@case(BAD_REQUEST)
+def edit_of_a_picture(folder: Path) -> list[str]:
+    return ["edit", ASTRONAUT, "bald", "--out", str(folder / "edited")]
+
+
+@case(MISSING)
+def edit_without_weights(folder: Path) -> list[str]:
+    return _edit(folder, _report())
+
+
+# ---- people whom nobody described
+
+
+def bad_sample(name: str, code: ErrorCode, *arguments: str) -> None:
+    """Register a sample with those arguments."""
+    CASES.append(Case(name, lambda folder: ["sample", "--out", str(folder / "people"), *arguments], (code,)))
+
+
+bad_sample("sample_without_a_count", BAD_REQUEST)
+bad_sample("sample_of_nobody", BAD_REQUEST, "--count", "0")
+bad_sample("sample_of_a_country", BAD_REQUEST, "--count", "10001")
+bad_sample("sample_beyond_the_last_seed", BAD_REQUEST, "--count", "2", "--seed", "4294967295")
+bad_sample("sample_of_unknown_quality", BAD_REQUEST, "--count", "1", "--quality", "ultra")
+bad_sample("sample_without_weights", MISSING, "--count", "1")
+
+
 def _remains(folder: Path) -> dict[str, bytes | None]:
     """All that lies in `folder`, with contents."""
     return {
@@ -470,6 +539,57 @@ def test_the_real_command_says_the_same(name: str, tmp_path: Path, temporary_fil
     assert result.returncode in [exit_status(code) for code in mistake.codes]
     assert _remains(tmp_path) == before
     assert _remains(temporary_files) == {}
+
+
+@pytest.fixture
+def weights(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is taken for weights of 'rodin', for mistakes that are noticed before it is read."""
+    folder = tmp_path_factory.mktemp("weights")
+    (folder / "rodin.safetensors").touch()
+    monkeypatch.setenv(bundle.VARIABLE, str(folder))
+
+
+def test_a_portrait_that_was_moved_is_missed_by_its_name(weights: None, tmp_path: Path, capfd) -> None:
+    portrait = tmp_path / "me.jpg"
+    arguments = _edit(tmp_path, _report(prompt="", portraits=[str(portrait)]))
+    before = _remains(tmp_path)
+    assert main(arguments) == exit_status(BAD_IMAGE)
+    said = capfd.readouterr().err
+    _assert_one_sentence(said)
+    assert str(portrait) in said and "no longer there" in said
+    assert _remains(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", ["0000", "0002"])
+@pytest.mark.parametrize(
+    ("name", "text", "code"),
+    [
+        ("report.json", json.dumps(_report()), BAD_REQUEST),
+        ("report.json", "{", BAD_REQUEST),
+        ("thesis.txt", "years of work", NOT_WRITABLE),
+    ],
+)
+def test_a_sample_is_put_over_nothing_else(
+    weights: None, tmp_path: Path, capfd, number: str, name: str, text: str, code: ErrorCode
+) -> None:
+    """However late its turn would come, it is noticed before the first person is made."""
+    (tmp_path / "people" / number).mkdir(parents=True)
+    (tmp_path / "people" / number / name).write_text(text)
+    before = _remains(tmp_path)
+    assert main(["sample", "--count", "3", "--out", str(tmp_path / "people")]) == exit_status(code)
+    said = capfd.readouterr().err
+    _assert_one_sentence(said)
+    assert str(tmp_path / "people" / number) in said
+    assert _remains(tmp_path) == before
+
+
+@pytest.mark.parametrize("out", ["notes.txt", "x" * 300])
+def test_a_sample_needs_a_place(weights: None, tmp_path: Path, capfd, out: str) -> None:
+    (tmp_path / "notes.txt").write_text("my notes")
+    before = _remains(tmp_path)
+    assert main(["sample", "--count", "1", "--out", str(tmp_path / out)]) == exit_status(NOT_WRITABLE)
+    _assert_one_sentence(capfd.readouterr().err)
+    assert _remains(tmp_path) == before
 
 
 @pytest.mark.slow

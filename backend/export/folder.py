@@ -8,7 +8,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from backend.api import ErrorCode
+from backend.api import AvatarRequest, ErrorCode
 from backend.errors import MaquetteError
 from backend.export.arrays import npz_bytes
 from backend.export.files import explained
@@ -35,6 +35,32 @@ def check_destination(directory: Path) -> None:
     """
     with staged_folder(directory, commit=False):
         pass
+
+
+def read_request(directory: Path) -> AvatarRequest:
+    """What the avatar in `directory` was generated from.
+
+    Raises:
+        MaquetteError: BAD_REQUEST when there is no such avatar, or its report is broken.
+    """
+    path = directory / "report.json"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        sentence = f"{directory} is no avatar: give a folder that 'maquette generate' made."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="request") from None
+    except (ValueError, RecursionError):
+        sentence = f"{path} is broken: generate the avatar again."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="request") from None
+    request = report.get("request") if isinstance(report, dict) else None
+    if not isinstance(request, dict):
+        sentence = f"{path} holds no request: give an avatar that was generated, not only rigged."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="request")
+    try:
+        return AvatarRequest.from_json(request)
+    except ValueError as problem:
+        sentence = f"{path} holds no request that this version understands: {str(problem).rstrip('.')}."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="request") from None
 
 
 def write_avatar_folder(

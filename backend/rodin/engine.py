@@ -22,7 +22,7 @@ from backend.rodin.sampling import regress, sample
 from backend.rodin.upsampler import enlarged, upsample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float
     from torch import Tensor
@@ -112,6 +112,7 @@ def edit_field(
     target: str,
     seed: int,
     *,
+    after: Sequence[str] = (),
     source: str = NEUTRAL,
     latent_strength: float = 1.0,
     strength: float = 2.0,
@@ -123,10 +124,14 @@ def edit_field(
 
     Its likeness goes: the portrait shows what was.
 
-    `condition` is the one that it was generated from: `portrait_condition` or `point_condition`. `latent_strength` is
-    how far the point moves, `strength` and `depth` are those of `editing.edit_planes`.
+    `condition` is the one that it was generated from: `portrait_condition` or `point_condition`. `after` are the edits
+    that `field` has had since. `latent_strength` is how far the point moves with each edit, `strength` and `depth` are
+    those of `editing.edit_planes`.
     """
-    edited = edit_latent(rodin.latent_space(), condition.latent, target, source=source, strength=latent_strength)
+    # The condition pulls back to who was generated, so the point moves along the earlier edits again: they stay.
+    edited = condition.latent
+    for words in (*after, target):
+        edited = edit_latent(rodin.latent_space(), edited, words, source=source, strength=latent_strength)
     planes = edit_planes(
         rodin.base,
         condition,
@@ -139,6 +144,21 @@ def edit_field(
         progress=progress,
     )
     return dataclasses.replace(field, planes=_decodable(rodin, condition, planes, seed)[0], likeness=None)
+
+
+def edit_in_turn(
+    rodin: Rodin,
+    field: TriPlane,
+    condition: Condition,
+    edits: Sequence[str],
+    seed: int,
+    progress: Callable[[float], None] = _ignore,
+) -> TriPlane:
+    """`field` after one of the `edits` and the next; see `edit_field`."""
+    for number, words in enumerate(edits):
+        done: Callable[[float], None] = lambda part, number=number: progress((number + part) / len(edits))  # noqa: E731
+        field = edit_field(rodin, field, condition, words, seed, after=edits[:number], progress=done)
+    return field
 
 
 def portrait_condition(rodin: Rodin, portrait: Portrait, fit: BodyFit) -> Condition:

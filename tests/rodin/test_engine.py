@@ -12,6 +12,7 @@ from backend.errors import MaquetteError
 from backend.rodin.condition import condition_of
 from backend.rodin.engine import (
     edit_field,
+    edit_in_turn,
     generate_field,
     generate_from_prompt,
     generate_unconditional,
@@ -101,6 +102,20 @@ def test_people_are_made_of_words_and_of_nothing(rodin, model):
     assert condition.keep == 0 and condition.keep_latent == 1
     edited = edit_field(rodin, one.field, condition, "a bald man", 3, steps=4)
     assert torch.isfinite(edited.planes).all() and edited.planes.shape == one.field.planes.shape
+
+
+def test_an_edit_after_another_goes_on_from_its_point(rodin, model):
+    person = generate_unconditional(rodin, model, 3, steps=1)
+    condition = point_condition(rodin, model, person.latent, person.identity)
+    first = edit_field(rodin, person.field, condition, "red hair", 3, steps=2)
+    alone = edit_field(rodin, first, condition, "a man", 3, steps=2)
+    after = edit_field(rodin, first, condition, "a man", 3, after=("red hair",), steps=2)
+    assert torch.equal(after.warp, person.field.warp) and not torch.allclose(after.planes, alone.planes, atol=1e-3)
+    fractions = []
+    both = edit_in_turn(rodin, person.field, condition, ("red hair", "a man"), 3, fractions.append)
+    first = edit_field(rodin, person.field, condition, "red hair", 3)
+    assert torch.equal(both.planes, edit_field(rodin, first, condition, "a man", 3, after=("red hair",)).planes)
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
 
 
 def test_parts_that_are_missing_are_asked_for_in_one_sentence(rodin, model, tmp_path):

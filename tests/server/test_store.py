@@ -25,10 +25,15 @@ from backend.api import (
 from backend.server.store import Store
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
+WORDS = TEXT.filter(lambda text: text.strip() and "\0" not in text)
 NUMBER = st.floats(0, 1e9, allow_nan=False)
 REQUESTS = st.one_of(
     st.builds(
-        AvatarRequest, portraits=st.lists(TEXT, max_size=5).map(tuple), prompt=TEXT, seed=st.integers(0, 2**32 - 1)
+        AvatarRequest,
+        portraits=st.lists(TEXT, max_size=5).map(tuple),
+        prompt=TEXT,
+        seed=st.integers(0, 2**32 - 1),
+        edits=st.lists(WORDS, max_size=8).map(tuple),
     ),
     st.builds(RigRequest, mesh=TEXT, like=TEXT),
 )
