@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from backend.radiance.decoder import Decoder
     from backend.rodin.aligned import Anchors
+    from backend.rodin.weights import Rodin
     from backend.training.bank import HeadBank
 
 
@@ -73,7 +74,8 @@ class BaseStageConfig:
 
 class BaseStage(Stage[BaseModel, BaseStageConfig]):
     """The base model under training. `encode` gives portraits their points; it is frozen and runs once per step, on the
-    portraits as they were cropped and lit for it."""
+    portraits as they were cropped and lit for it. `start` are finished weights to go on from: `planes` were then fitted
+    to their decoder, and are normalised as theirs."""
 
     def __init__(
         self,
@@ -83,12 +85,23 @@ class BaseStage(Stage[BaseModel, BaseStageConfig]):
         anchors: Anchors,
         encode: Encode,
         config: BaseStageConfig,
+        start: Rodin | None = None,
     ) -> None:
         device = bank.rgb.device
-        super().__init__(config, device, lambda: BaseModel(config.model, anchors.to(device)))
+
+        def make() -> BaseModel:
+            model = BaseModel(config.model, anchors.to(device))
+            if start is not None:
+                model.load_state_dict(start.base.state_dict())
+            return model
+
+        super().__init__(config, device, make)
         self.bank, self.encode, self.decoder = bank, encode, decoder.requires_grad_(False)
         self.targets = planes
-        self.mean, self.spread = plane_statistics(planes)
+        if start is None:
+            self.mean, self.spread = plane_statistics(planes)
+        else:
+            self.mean, self.spread = start.mean.to(device), start.spread.to(device)
 
     def loss(self) -> tuple[Tensor, dict[str, Tensor]]:
         config, generator, device = self.config, self.generator, self.device

@@ -15,6 +15,9 @@ baselines  packed set and planes to what an engine has to beat: ``baselines.safe
 
 With ``--clip DIR`` prior and base take the space of a CLIP model on the user's disk instead of our own.
 
+With ``--weights FILE`` planes are fitted to the decoder of finished weights, and base goes on from them: so more
+people, or a set of one's own, are learned without beginning anew.
+
 Every stage but the last, which needs no going on, writes ``state.safetensors`` (to go on) and ``curve.jsonl`` (figures
 per step); those that have something to look at draw ``samples.png``.
 """
@@ -52,6 +55,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--heads", type=int, metavar="N", help="only the first N heads")
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after so long; the same command goes on")
     parser.add_argument("--clip", type=Path, metavar="DIR", help="a CLIP model instead of the stage 'latent'")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="rodin.safetensors for 'planes' and 'base' to go on from"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU")
     options = parser.parse_args(list(arguments))

@@ -26,8 +26,17 @@ def planes(options: argparse.Namespace) -> None:
     """Stage "planes"."""
     from backend.training.plane_set import PlaneSet, PlaneSetConfig
 
-    config = read_recipe(PlaneSetConfig, "planes", options.config)
-    stage = PlaneSet(inputs.bank(options), config)
+    config, known = read_recipe(PlaneSetConfig, "planes", options.config), inputs.known(options)
+    if known is None:
+        stage = PlaneSet(inputs.bank(options), config)
+    else:
+        config = dataclasses.replace(config, decoder=known.decoder.config)
+        stage = PlaneSet(inputs.bank(options), config, decoder=known.decoder)
+        if stage.base.shape != known.mean.shape:
+            sentence = f"The recipe's planes have {config.levels[-1]} texels, those of {options.weights} have "
+            sentence += f"{known.mean.shape[-1]}."
+            raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="train")
+        stage.base.data.copy_(known.mean)
     folder = options.out / "planes"
     _fit(stage, folder, options)
     state = {name: value.cpu().contiguous() for name, value in stage.decoder.state_dict().items()}

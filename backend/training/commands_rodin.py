@@ -21,9 +21,10 @@ def base(options: argparse.Namespace) -> None:
     from backend.rodin.weights import Rodin, load_prior, save_rodin
     from backend.training.base_stage import BaseStage, BaseStageConfig
     from backend.training.measure import contact_sheet, regress
-    from backend.training.recipes import read_recipe
 
-    config = read_recipe(BaseStageConfig, "base", options.config)
+    config, known = read_recipe(BaseStageConfig, "base", options.config), inputs.known(options)
+    if known is not None:
+        config = dataclasses.replace(config, model=known.base.config)
     space = inputs.space(options)
     if space.size != config.model.latent_size:
         raise MaquetteError(
@@ -35,7 +36,7 @@ def base(options: argparse.Namespace) -> None:
     planes = inputs.load_planes(options.out)[: len(bank)].to(options.device)
     decoder = inputs.load_decoder(options.out).to(options.device)
     anchors = make_anchors(load_body_model("anny"), config.model.size)
-    stage = BaseStage(bank, planes, decoder, anchors, space.encode_pictures, config)
+    stage = BaseStage(bank, planes, decoder, anchors, space.encode_pictures, config, start=known)
     folder = options.out / "base"
     resume(stage, folder)
 
@@ -52,6 +53,8 @@ def base(options: argparse.Namespace) -> None:
     rodin = Rodin(stage.averaged_model(), decoder, stage.mean, stage.spread, half_size=bank.half_size, latent=space)
     if prior.exists():
         rodin = dataclasses.replace(rodin, prior=load_prior(prior))
+    elif known is not None:
+        rodin = dataclasses.replace(rodin, prior=known.prior)
     save_rodin(weights, rodin)
     print(f"Done: {weights}")
 

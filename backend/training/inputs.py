@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from backend.radiance.decoder import Decoder
     from backend.rodin.latent import LatentSpace
+    from backend.rodin.weights import Rodin
     from backend.training.bank import HeadBank
     from backend.training.people import People
 
@@ -55,14 +56,24 @@ def _read(options: argparse.Namespace, read: Callable[[], Heads]) -> Heads:
     return heads
 
 
+def known(options: argparse.Namespace) -> Rodin | None:
+    """The weights that ``--weights`` says to go on from."""
+    from backend.body_model.registry import load_body_model
+    from backend.rodin.weights import load_rodin
+
+    return load_rodin(options.weights, load_body_model("anny")) if options.weights else None
+
+
 def space(options: argparse.Namespace) -> LatentSpace:
-    """The user's CLIP, or what the stage "latent" made."""
+    """The user's CLIP, or what the stage "latent" made, or that of the weights to go on from."""
     from backend.rodin.clip import ClipLatent
     from backend.rodin.weights import load_latent
 
     if options.clip:
         return ClipLatent.from_folder(options.clip, options.device)
     path = options.out / "latent" / "latent.safetensors"
+    if not path.exists() and options.weights:
+        path = options.weights
     if not path.exists():
         raise MaquetteError(
             ErrorCode.BAD_REQUEST,

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from backend.body_model.anny import load_anny
 from backend.cli import main
@@ -54,9 +55,28 @@ def test_all_stages_from_the_command_line(ball_pack, tmp_path, capfd):
     assert rodin.prior is not None and rodin.latent_space().size == 16
     assert main(["train", "base", "--config", str(base), *given]) == 0, "finished: nothing to do, and said so"
     assert load_rodin(weights, load_anny()).prior is not None
+    go_on_with_others(tmp_path, ball_pack, weights)
     enlarge(tmp_path, given)
     whole = load_rodin(weights, load_anny())
     assert whole.prior is not None and whole.upsampler is not None and whole.upsampler.config.size == 32
+
+
+def go_on_with_others(tmp_path, ball_pack, weights):
+    """Finished weights learn from other heads: the decoder and what planes mean stay as they are."""
+    given = ["--data", str(ball_pack), "--out", str(tmp_path / "more"), "--weights", str(weights), "--heads", "4"]
+    wide = tmp_path / "wide.json"
+    wide.write_text(json.dumps(SMALL | {"levels": [8, 32]}))
+    assert main(["train", "planes", "--config", str(wide), *given]) == 2, "planes of another size"
+    assert main(["train", "planes", "--config", str(tmp_path / "planes.json"), *given]) == 0
+    assert main(["train", "base", "--config", str(tmp_path / "base.json"), *given]) == 0
+    before, after = (load_rodin(path, load_anny()) for path in (weights, tmp_path / "more" / "rodin.safetensors"))
+    assert all(map(torch.equal, before.decoder.state_dict().values(), after.decoder.state_dict().values()))
+    assert torch.equal(before.mean, after.mean) and torch.equal(before.spread, after.spread)
+    assert after.prior is not None and after.latent is not None
+    moved = [not torch.equal(a, b) for a, b in zip(before.base.parameters(), after.base.parameters(), strict=True)]
+    assert any(moved)
+    apart = [(a - b).abs().max() for a, b in zip(before.base.parameters(), after.base.parameters(), strict=True)]
+    assert max(apart) < 0.02, "three steps from there, not from nothing"
 
 
 def enlarge(tmp_path, given):
