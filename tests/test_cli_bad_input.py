@@ -93,7 +93,6 @@ option("fractional_seed", BAD_REQUEST, "--seed", "1.5")
 option("seed_beyond_32_bits", BAD_REQUEST, "--seed", "4294967296")
 option("example_and_portrait", BAD_REQUEST, "--example")
 option("six_portraits", BAD_REQUEST, *[ASTRONAUT] * 5)
-option("engine_without_weights_rodin", MISSING, "--engine", "rodin")
 option("engine_without_weights_morphable", MISSING, "--engine", "morphable")
 option("flame_without_its_file", MISSING, "--body-model", "flame")
 
@@ -464,11 +463,6 @@ def edit_of_a_picture(folder: Path) -> list[str]:
     return ["edit", ASTRONAUT, "bald", "--out", str(folder / "edited")]
 
 
-@case(MISSING)
-def edit_without_weights(folder: Path) -> list[str]:
-    return _edit(folder, _report())
-
-
 # ---- people whom nobody described
 
 
@@ -482,7 +476,6 @@ bad_sample("sample_of_nobody", BAD_REQUEST, "--count", "0")
 bad_sample("sample_of_a_country", BAD_REQUEST, "--count", "10001")
 bad_sample("sample_beyond_the_last_seed", BAD_REQUEST, "--count", "2", "--seed", "4294967295")
 bad_sample("sample_of_unknown_quality", BAD_REQUEST, "--count", "1", "--quality", "ultra")
-bad_sample("sample_without_weights", MISSING, "--count", "1")
 
 
 def _remains(folder: Path) -> dict[str, bytes | None]:

@@ -380,7 +380,7 @@ def test_even_a_hasty_level_set_is_a_whole_avatar(portrait, tmp_path, monkeypatc
         ({"seed": -1}, ErrorCode.BAD_REQUEST),
         ({"portraits": (), "prompt": ""}, ErrorCode.BAD_REQUEST),
         ({"portraits": (), "prompt": "an old man"}, ErrorCode.BAD_REQUEST),
-        ({"engine": "rodin"}, ErrorCode.MODEL_MISSING),
+        ({"engine": "morphable"}, ErrorCode.MODEL_MISSING),
         ({"portraits": ("nowhere.png",)}, ErrorCode.BAD_IMAGE),
         ({"body_model": "nobody"}, ErrorCode.BAD_REQUEST),
     ],

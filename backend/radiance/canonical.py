@@ -24,6 +24,8 @@ GRID = 32
 """Nodes of a warp's grid along each axis."""
 _SOFTNESS = 0.008
 """Metres under which controls blend into each other."""
+_PART = 1024
+"""Nodes whose nearness to all controls is computed at once."""
 _NONE = 1e-4
 """Strength of no stretch: as good as straight, and far from rounding."""
 
@@ -99,8 +101,10 @@ def warp_grid(
     """The grid that takes the posed controls (metres) to where they are in canonical space, and through the fovea."""
     axis = torch.linspace(-half_size, half_size, size, dtype=posed.dtype, device=posed.device)
     nodes = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")[::-1], -1).reshape(-1, 3)  # x runs fastest
-    nearness = _nearness(nodes, posed)
-    moved = nodes + nearness @ (canonical - posed) / nearness.sum(1, keepdim=True)
+    moves = torch.cat([canonical - posed, torch.ones_like(posed[:, :1])], 1)
+    # In parts that stay in the processor's cache; the last column sums the weights.
+    sums = torch.cat([_nearness(part, posed) @ moves for part in nodes.split(_PART)])
+    moved = nodes + sums[:, :3] / sums[:, 3:]
     places = fovea((moved / half_size).cpu().numpy())
     return (
         torch.as_tensor(places, dtype=torch.float32, device=posed.device)
