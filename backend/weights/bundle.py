@@ -16,6 +16,8 @@ from backend.errors import MaquetteError
 
 BOX = Path(__file__).parent / "data"
 VARIABLE = "MAQUETTE_WEIGHTS"
+MEMBERS = ("rodin", "verifier", "classifier", "baselines")
+"""What is shipped together: the engine, and what `maquette evaluate` judges it with and against."""
 
 
 def find(name: str) -> Path | None:

@@ -22,6 +22,10 @@ def main(arguments: Sequence[str]) -> None:
     commands.add_parser("list", help=words, description=words).set_defaults(run=_list)
     words = "compare the files in the box with what was shipped"
     commands.add_parser("verify", help=words, description=words).set_defaults(run=_verify)
+    words = "put what 'maquette train' made into the box, for those who publish it"
+    shipping = commands.add_parser("ship", help=words, description=words)
+    shipping.set_defaults(run=_ship)
+    shipping.add_argument("folder", type=Path, metavar="DIR", help="holds rodin.safetensors and what it is judged with")
     words = "convert a published checkpoint of Morphable Diffusion"
     importing = commands.add_parser("import", help=words, description=words)
     importing.set_defaults(run=_import)
@@ -52,6 +56,18 @@ def _verify(_: argparse.Namespace) -> None:
     if found := faults():
         raise MaquetteError(ErrorCode.MODEL_MISSING, " ".join(found), stage="weights")
     print(f"{len(contents())} files, all as they were shipped.")
+
+
+def _ship(options: argparse.Namespace) -> None:
+    from backend.weights.bundle import MEMBERS, put
+
+    paths = {name: options.folder / f"{name}.safetensors" for name in MEMBERS}
+    if missing := [str(path) for path in paths.values() if not path.is_file()]:
+        sentence = f"There is no {missing[0]}: train everything that belongs together first."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="weights")
+    for name, path in paths.items():
+        put(path, name, "CC0-1.0")
+    print(f"Done: {len(paths)} files are in the box.")
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -53,6 +53,18 @@ def test_a_folder_of_one_s_own_goes_before_the_box(box, tmp_path, monkeypatch):
     assert bundle.find("rodin") == own / "rodin.safetensors"
 
 
+def test_what_belongs_together_is_shipped_together(box, tmp_path, capfd):
+    for name in bundle.MEMBERS[:-1]:
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+    before = bundle.contents()
+    assert main(["weights", "ship", str(tmp_path)]) == 2
+    assert f"There is no {tmp_path / 'baselines.safetensors'}" in capfd.readouterr().err
+    assert bundle.contents() == before
+    (tmp_path / "baselines.safetensors").write_bytes(b"more")
+    assert main(["weights", "ship", str(tmp_path)]) == 0
+    assert set(bundle.contents()) == set(bundle.MEMBERS) and bundle.faults() == []
+
+
 def test_what_is_not_there_is_said(box):
     assert bundle.find("morphable") is None
     with pytest.raises(MaquetteError) as caught:
