@@ -111,13 +111,14 @@ def render_people(folder: Path, people: range) -> None:
 
 
 def find_people(folder: Path, people: range | None) -> list[Entry]:
-    """The wanted people of a rendered set, all of it when `people` is None.
+    """The wanted people of a set, those of its finished shards; all of them when `people` is None.
 
-    Raises `MaquetteError` when the set is not finished or holds none of them.
+    Raises `MaquetteError` when it holds none of them.
     """
     from synthetic_data.reader import DataSet
 
-    entries = [entry for entry in DataSet.open(folder).entries() if people is None or entry.index in people]
+    found = DataSet.open(folder, partial=True).entries()
+    entries = [entry for entry in found if people is None or entry.index in people]
     if not entries:
         sentence = f"{folder} holds none of the people asked for: choose other --seeds or another set."
         raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")

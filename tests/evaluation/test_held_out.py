@@ -73,6 +73,13 @@ def test_people_who_are_not_in_the_set_are_said(ball_set):
         find_people(ball_set, range(5, 9))
 
 
+def test_those_of_an_unfinished_set_are_found(tmp_path):
+    config = standin.config(count=4)
+    open_folder(tmp_path, config)
+    render_shard(config, 1, tmp_path, standin.render)
+    assert [entry.index for entry in find_people(tmp_path, None)] == [3]
+
+
 def test_small_views_are_said(tmp_path):
     config = standin.config(count=1, size=24)
     open_folder(tmp_path, config)
