@@ -32,6 +32,8 @@ _AROUND = (-0.008, -0.002, 0.004)
 """Heights over the skin, in metres, at which the field is asked whether it is covered there."""
 _SHOULDERS, _LOWER = -0.125, -0.014
 """Below this height of the canonical body its shoulders may stand higher than they do in the field, by so much more."""
+_BEYOND = 0.008
+"""Metres by which the visible layer may stand higher than was measured."""
 _BEFORE = 0.006
 """Matter that lies at most this far behind the front of the body belongs to the visible layer, metres."""
 
@@ -70,7 +72,8 @@ class Reconciled:
         height = np.minimum(learned, allowed)
         shown = np.flatnonzero(self._shown(points))
         measured, layer, _ = self._volume.evaluate(points[shown])
-        height[shown] = np.maximum(height[shown], np.where(layer == SKIN, -1.0, measured))
+        # How far a fringe reaches towards the camera no outline tells: it stays near what was measured.
+        height[shown] = np.clip(height[shown], np.where(layer == SKIN, -1.0, measured), measured + _BEYOND)
         height = np.minimum(height, bust_inside(points, self._volume.half_size))
         return np.clip(0.5 + height / _STEEP, 0, 1)
 
