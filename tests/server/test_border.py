@@ -74,7 +74,7 @@ def test_the_first_line_is_the_handshake(shared_server: Server) -> None:
     hello = Hello.from_json(shared_server.ask("GET", "/v1/hello"))
     assert (hello.protocol, hello.pid) == (PROTOCOL_VERSION, shared_server.process.pid)
     assert hello.cores >= 1 and hello.memory_mb > 500
-    assert [engine.name for engine in hello.engines if engine.available] == ["template"]
+    assert [engine.name for engine in hello.engines if engine.available] == ["template", "rodin"]
     assert all(engine.reason.endswith(".") for engine in hello.engines if not engine.available)
 
 
