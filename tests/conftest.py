@@ -32,6 +32,13 @@ settings.load_profile("repeatable")
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_in_any_order() -> None:
+    """Random numbers of torch that a test draws without a generator do not depend on the tests before it."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
+
+
 def load_script(path: Path) -> Any:
     """A Python file that lies in no package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)

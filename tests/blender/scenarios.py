@@ -44,12 +44,18 @@ def part(name):
     return sys.modules[f"{MODULE}.{name}"]
 
 
+longest_work = 0.0  # processor seconds of one call of the timer: on a busy machine the clock counts other programs too
+
+
 def wait(condition, seconds=60.0):
     """Run the add-on's timer, which never fires without a window, until something is true."""
+    global longest_work
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
+        started = time.thread_time()
         part("running").tick()
+        longest_work = max(longest_work, time.thread_time() - started)
         time.sleep(0.01)
 
 
@@ -178,13 +184,13 @@ def leave_the_user_alone(given):
     avatar = data.read_avatar(Path(given["avatar"]))
     steps, longest, visible = build(avatar, "Ada"), 0.0, []
     while True:
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             next(steps)
         except StopIteration:
             break
         finally:
-            longest = max(longest, time.perf_counter() - started)
+            longest = max(longest, time.thread_time() - started)
         visible.append(len(avatars()))
     half = build(avatar, "Bob")
     for _ in range(5):
@@ -231,6 +237,7 @@ def undo_and_redo(given):
         "request": request,
         "keys_after_reload": len(head.data.shape_keys.key_blocks) - 1,
         "sizes_after_reload": [list(image.size) for image in images],
+        "longest_work": longest_work,
         "longest_tick": running.longest_tick,
         "error": str(job.error),
     }
@@ -284,7 +291,7 @@ def generate(given):
     bpy.ops.maquette.history(job=armature["maquette_job"], action="IMPORT")
     wait(lambda: session.jobs[-1].imported)
     result["avatars"] = avatars()
-    result["longest_tick"] = running.longest_tick
+    result["longest_work"], result["longest_tick"] = longest_work, running.longest_tick
     job = session.generate(request, "Three")
     wait(lambda: job.status is not None and job.status.stage == "fit")
     pid = session.backend.hello.pid

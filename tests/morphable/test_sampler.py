@@ -39,12 +39,14 @@ def test_how_many_views_fit_at_once_is_a_matter_of_memory_alone(views_at_once, t
 def test_without_guidance_the_portrait_is_believed_as_it_is(tiny, scene, condition):
     views, steps = next(noises())[:, 0], torch.tensor([500, 500])
     with torch.no_grad():
-        features = tiny.frusta(torch.randn(2, 8, 8, 8, 8), steps, scene, torch.zeros(2, 1, dtype=torch.long))
+        volume = torch.randn(2, 8, 8, 8, 8, generator=torch.Generator().manual_seed(3))
+        features = tiny.frusta(volume, steps, scene, torch.zeros(2, 1, dtype=torch.long))
         told = tiny.noise(views, steps, condition, features)
         untold = tiny.noise(views, steps, condition.dropped(), [torch.zeros_like(f) for f in features])
         for scale in (0.0, 1.0, 2.5):
             guided = guided_noise(tiny, views, steps, condition, features, scale)
-            torch.testing.assert_close(guided, untold + scale * (told - untold), atol=1e-5, rtol=1e-4)
+            expected = untold + scale * (told - untold)  # evaluated apart; guided_noise has both in one batch
+            torch.testing.assert_close(guided, expected, atol=1e-3 * float(expected.std()), rtol=0)
 
 
 def test_same_seed_same_pictures_and_progress_is_told(tiny, scene, condition):
