@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _INSET = 0.012
 """Metres below the visible skin where the inner side of a shell still belongs to its border."""
+_RELIEF = (0.75, 1.2)
+"""Least and greatest factor by which a field makes hair darker or lighter than the picture's tone."""
 
 
 def bake_shell(
@@ -53,11 +55,13 @@ def bake_shell(
         name: ``"hair"`` adds strands where the picture shows nothing, ``"garment"`` a fine weave.
         thickness: typical height of the shell over the skin, metres.
         expected: colours that somebody believes the vertices to have; where the picture shows nothing they count, moved
-            by how far the picture is off them elsewhere.
+            by how far the picture is off them elsewhere. Of hair only its light and dark is believed: its hue is known.
     """
     seen_view = View(view.image, np.clip((mask - 0.6) / 0.3, 0, 1), view.camera, view.vertices)
     projection = project_view(mesh, seen_view, occluders, size)
-    tone = _tone(mesh, seen_view, occluders, mask, expected)
+    tone = _tone(mesh, seen_view, occluders, mask, None if name == "hair" else expected)
+    if name == "hair" and expected is not None:
+        tone = np.clip(tone * _relief(mesh, expected)[:, None], 0, 1)
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
     covered = buffers.face_index >= 0
     base = interpolate(buffers, mesh.faces, tone.astype(np.float32))
@@ -132,6 +136,13 @@ def _tone(
         return np.clip(expected + harmonic(mesh.faces, strength, target, len(view.vertices)), 0, 1)
     # The unseen side is lit less than the side that the photographer chose.
     return harmonic(mesh.faces, strength, weight[:, None] * colour + 4e-3 * 0.92 * typical, len(view.vertices))
+
+
+def _relief(mesh: Mesh, expected: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " V"]:
+    """How much lighter or darker than usual each vertex is believed to be, as a factor around 1."""
+    grey = expected.mean(1)
+    usual = max(float(np.median(grey[np.unique(mesh.faces)])), 0.02)
+    return np.clip(grey / usual, *_RELIEF)
 
 
 def _contrast(image: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]) -> float:

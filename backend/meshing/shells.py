@@ -28,6 +28,7 @@ _BARE_MARGIN, _COVERED_INSET = 0.004, 0.003
 _COVER_THICKNESS = 0.0035
 _SOLID_BELOW, _FAR = -0.125, 0.1
 _SMALLEST_SHARE = 0.03
+_HAIR_GROWS, _CLOTH_HANGS = -0.04, -0.12  # above the one height and below the other, metres
 
 
 @dataclasses.dataclass
@@ -191,7 +192,26 @@ def _is_garment(
     strength = 3.0 * seen + trust
     target = 3.0 * seen * garment / np.maximum(hair + garment, 1e-6) + trust * guess
     value = harmonic(faces, strength, target[:, None], len(vertices))[:, 0]
-    return value[faces].mean(1) > 0.5
+    garment = value[faces].mean(1) > 0.5
+    shown = seen[faces].mean(1) > 0.3
+    for kind, own in ((False, vertices[:, 2] > _HAIR_GROWS), (True, vertices[:, 2] < _CLOTH_HANGS)):
+        garment = _without_strays(vertices, faces, garment, kind, own[faces].any(1) | shown)
+    return garment
+
+
+def _without_strays(
+    vertices: np.ndarray, faces: np.ndarray, garment: Bool[np.ndarray, " F"], kind: bool, own: Bool[np.ndarray, " F"]
+) -> Bool[np.ndarray, " F"]:
+    """`garment`, in which a patch of one `kind`, apart from the rest of it, changes sides unless a tenth of it is its
+    `own`: nobody wears a tuft of hair on the shoulders."""
+    chosen = np.flatnonzero(garment == kind)
+    if len(chosen) == 0:
+        return garment
+    label = face_components(faces[chosen], len(vertices))
+    stray = np.bincount(label, own[chosen]) < 0.1 * np.bincount(label)
+    result = garment.copy()
+    result[chosen[stray[label]]] = not kind
+    return result
 
 
 def unwrap(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Mesh:

@@ -49,6 +49,7 @@ class Reconciled:
         self._person_distance = signed_mask_distance(observation.person)
         self._observation = observation
         self._least = self._least_heights(model, observation.view.vertices)
+        self._on_shoulders = self._volume.samples.at_samples((model.template[:, 2] < _SHOULDERS) * 1.0) > 0.5
 
     def covers(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """Opacity in [0, 1] of hair, headwear and garment at points in metres."""
@@ -67,8 +68,11 @@ class Reconciled:
         close = np.flatnonzero(near)
         distance, nearest = self._volume.samples.query(points[close], limit=_LEAST + 0.5 * _STEEP)
         found = nearest >= 0
-        over = close[found]
-        learned[over] = np.maximum(learned[over], self._least[nearest[found]] - np.maximum(distance[found], 0))
+        over, least = close[found], self._least[nearest[found]]
+        learned[over] = np.maximum(learned[over], least - np.maximum(distance[found], 0))
+        # Where a shoulder reaches beyond the outline it is the body that is too wide: it stays dressed.
+        dressed = (least > 0.5 * _LEAST) & self._on_shoulders[nearest[found]]
+        allowed[over[dressed]] = 1.0
         height = np.minimum(learned, allowed)
         shown = np.flatnonzero(self._shown(points))
         measured, layer, _ = self._volume.evaluate(points[shown])

@@ -102,6 +102,18 @@ def test_what_covers_the_chest_is_garment(anny, faces, body, observation):
     assert np.quantile(found[0].vertices[:, 2], 0.9) < -0.13
 
 
+def test_a_tuft_of_hair_that_a_field_imagines_on_the_back_is_garment(anny, faces, body, observation):
+    region = anny.topology.regions
+    layers = np.maximum(0.015 * (anny.template[:, 2] < -0.13), THICKNESS * region["scalp"])
+    tuft = lambda points: (np.abs(points[:, 0]) < 0.04) & (points[:, 1] > 0) & (points[:, 2] < -0.13)  # noqa: E731
+    told = lambda points: 1.0 * ((points[:, 2] < -0.1) & ~tuft(points))  # noqa: E731
+    field = occupancy_of(anny, body, layers)
+    found = extract_shells(field, observation, faces, region["face"], HALF, GRID, 2 * BUDGET, told)
+    hair, garment = found
+    assert (hair.name, garment.name) == ("hair", "garment")
+    assert hair.vertices[:, 2].min() > -0.1 and tuft(garment.vertices).sum() > 20
+
+
 def test_a_shell_is_closed_faces_outwards_and_keeps_to_its_budget(shells):
     (hair,) = shells
     mesh = trimesh.Trimesh(hair.vertices, hair.faces, process=False)
@@ -227,6 +239,27 @@ def test_the_texture_of_a_shell_is_the_picture_where_it_shows_it_and_its_tone_el
     np.testing.assert_allclose(np.median(texture[other], 0), tone, atol=0.06)
     # The picture is plain; where it shows nothing, strands or a weave make up for what is missing.
     assert texture[other].mean(1).std() > 2 * texture[shown].mean(1).std()
+
+
+def test_hair_that_nobody_sees_has_the_hue_of_the_picture_and_the_relief_of_the_field(anny, faces, shells, observation):
+    (hair,) = shells
+    unwrapped = unwrap(hair.vertices, hair.faces)
+    vertices = np.concatenate([anny.template, hair.vertices])
+    tone = np.array([0.6, 0.45, 0.2])
+    image = np.ones_like(observation.view.image)
+    image[observation.hair > 0] = tone
+    view = dataclasses.replace(observation.view, image=image, vertices=vertices)
+    mesh = dataclasses.replace(unwrapped, vertices=vertices, faces=hair.faces + len(anny.template))
+    expected = np.where(vertices[:, :1] > 0, 0.9, 1.1) * np.array([0.1, 0.02, 0.02])
+    given = mesh, view, observation.hair, np.zeros_like(observation.hair), faces, np.concatenate([faces, mesh.faces])
+    texture = bake_shell(*given, "hair", 256, np.random.default_rng(0), 0.02, expected)[..., :3] / 255
+    buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, 256)
+    points = interpolate(buffers, mesh.faces, vertices.astype(np.float32))
+    behind = (buffers.face_index >= 0) & (points[..., 1] > 0.06)
+    left, right = (np.median(texture[behind & (side * points[..., 0] > 0.02)], 0) for side in (1, -1))
+    np.testing.assert_allclose(left / left.sum(), tone / tone.sum(), atol=0.02)
+    np.testing.assert_allclose(right / right.sum(), tone / tone.sum(), atol=0.02)
+    assert 0.7 < (left / right).mean() < 0.9
 
 
 def test_a_shell_is_cut_out_where_the_picture_shows_bare_skin_below_it(anny, faces, shells, observation):

@@ -1,10 +1,13 @@
 """Covers of a generated field end where the picture ends them, and are the field's own where nobody looks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from backend.body_model.anny import load_anny
 from backend.meshing.distance import SurfaceSamples
+from backend.meshing.mesh import vertex_normals
 from backend.meshing.observation import Observation
 from backend.meshing.rasterizer import rasterize
 from backend.meshing.texture import View
@@ -76,6 +79,31 @@ def test_where_the_picture_shows_hair_there_is_some_even_if_the_field_has_none(a
     bald = Reconciled(Hair(anny, -0.01), anny, seen)
     forehead = over(anny, (0.0, -1.0, 1.3), 0.003)
     assert bald.covers(forehead)[0] > 0.5
+
+
+def test_a_fringe_stands_no_further_towards_the_camera_than_was_measured(anny, seen):
+    bushy = Hair(anny, 0.05)
+    bushy.height[:] = 0.05
+    near, far = (over(anny, (0.0, -1.0, 0.9), height) for height in (0.003, 0.03))
+    assert bushy.covers(far)[0] > 0.9
+    covers = Reconciled(bushy, anny, seen).covers
+    assert covers(near)[0] > 0.5 > covers(far)[0]
+
+
+def test_a_shoulder_that_reaches_beyond_the_outline_stays_dressed(anny, seen):
+    dressed = Hair(anny, 0.0)
+    dressed.height = dressed.samples.at_samples(np.where(anny.template[:, 2] < -0.12, 0.01, -0.01))
+    columns = CAMERA.project(np.array([[-0.09, 0, -0.15], [0.09, 0, -0.15]]))[:, 0]
+    narrow = seen.person * ((np.arange(CAMERA.width) > columns[0]) & (np.arange(CAMERA.width) < columns[1]))
+    observation = dataclasses.replace(seen, person=narrow.astype(np.float32))
+    used = np.unique(outer_faces(anny))
+    normals = np.zeros_like(anny.template)
+    normals[used] = vertex_normals(anny.template, outer_faces(anny))[used]
+    outer = (anny.template[used, 0] > 0.12) & (anny.template[used, 0] < 0.165)
+    top = used[outer & (normals[used, 2] > 0.6) & (anny.template[used, 2] < -0.14)]
+    assert len(top) > 5
+    covers = Reconciled(dressed, anny, observation).covers(anny.template[top] + 0.003 * normals[top])
+    assert np.median(covers) > 0.5
 
 
 def test_bare_skin_in_the_picture_stays_bare(anny, seen):
