@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class BaseConfig:
-    """Sizes of the base model. `paper` is Rodin's: planes of 64 x 64 x 32 and an ADM-sized U-Net.
+    """Sizes of the base model. Rodin's, planes of 64 x 64 x 32 and an ADM-sized U-Net, are the recipe ``base-paper``;
+    tokens and features of the portrait are ours.
 
     `aligned`: features of the portrait at the anchors; `kind`: see `plane_layers.PlaneBlock`; `latent`: whether the
-    point of the latent space, `latent_size` numbers (512 in CLIP's), steers the normalisation.
+    point of the latent space, `latent_size` numbers (512 in CLIP's), steers the normalisation; `checkpointed`: see
+    `PlaneUNet`.
     """
 
     size: int = 64
@@ -46,11 +48,7 @@ class BaseConfig:
     kind: str = "aware"
     aligned: bool = True
     latent: bool = True
-
-    @classmethod
-    def paper(cls) -> BaseConfig:
-        """As close to Rodin as is known (`portrait tokens` and aligned features are ours)."""
-        return cls(64, 32, 1, (192, 384, 576, 768), (3, 3, 3, 3), 1, 768, 512, 512, 256, 64, 0.1)
+    checkpointed: bool = False
 
 
 class PortraitEncoder(nn.Module):
@@ -148,6 +146,7 @@ class BaseModel(nn.Module):
             dropout=config.dropout,
             kind=config.kind,
             patch=config.patch,
+            checkpointed=config.checkpointed,
         )
         self.time = nn.Sequential(
             nn.Linear(128, config.embedding), nn.SiLU(), nn.Linear(config.embedding, config.embedding)

@@ -32,7 +32,8 @@ _ALIGNED = 5
 
 @dataclasses.dataclass(frozen=True)
 class UpsamplerConfig:
-    """Sizes. `paper` goes from 64 to 256 texels; the default from 64 to 128, on blocks of `patch` x `patch` texels."""
+    """Sizes. The default goes from 64 to 128 texels, on blocks of `patch` x `patch`; the recipe ``upsampler-paper`` goes
+    to Rodin's 256 x 256 x 32."""
 
     size: int = 128
     low: int = 64
@@ -44,11 +45,6 @@ class UpsamplerConfig:
     dropout: float = 0.0
     kind: str = "aware"
     checkpointed: bool = False
-
-    @classmethod
-    def paper(cls) -> UpsamplerConfig:
-        """As close to Rodin as is known: 256 x 256 x 32, 3D-aware convolution in every block."""
-        return cls(256, 64, 32, 2, (128, 256, 384, 512), (2, 2, 2, 2), 512, 0.1, checkpointed=True)
 
 
 class Upsampler(nn.Module):

@@ -23,9 +23,7 @@ import torch
 from backend.body_model.anny import load_anny
 from backend.radiance.decoder import CLASSES, Decoder, DecoderConfig
 from backend.rodin.aligned import make_anchors
-from backend.rodin.base import BaseConfig
 from backend.rodin.latent import LatentConfig, LatentEncoder
-from backend.rodin.upsampler import UpsamplerConfig
 from backend.training.bank import HeadBank, load_bank
 from backend.training.base_stage import BaseStage, BaseStageConfig
 from backend.training.latent_stage import LatentStage, LatentStageConfig
@@ -91,14 +89,12 @@ def upsampler_stage(pack: Path) -> UpsamplerStage:
 
 
 def paper_base_stage(pack: Path) -> BaseStage:
-    config = BaseStageConfig(model=BaseConfig.paper(), batch=1, point_alone=0.0, nothing=0.0)
-    stage = _base(load_bank(pack, load_anny()), config, _paper_decoder())
-    stage.model.unet.checkpointed = True
-    return stage
+    config = dataclasses.replace(_paper(BaseStageConfig, "base"), batch=1, point_alone=0.0, nothing=0.0)
+    return _base(load_bank(pack, load_anny()), config, _paper_decoder())
 
 
 def paper_upsampler_stage(pack: Path) -> UpsamplerStage:
-    config = UpsamplerStageConfig(model=UpsamplerConfig.paper(), batch=1)
+    config = _paper(UpsamplerStageConfig, "upsampler")
     return _upsampler(load_bank(pack, load_anny()), config, _paper_decoder())
 
 
@@ -119,7 +115,11 @@ def _upsampler(bank: HeadBank, config: UpsamplerStageConfig, decoder: Decoder | 
 
 
 def _paper_decoder() -> Decoder:
-    return _decoder(dataclasses.replace(DecoderConfig.paper(), classes=len(CLASSES)))
+    return _decoder(_paper(PlaneSetConfig, "planes").decoder)
+
+
+def _paper(kind: type[Any], stage: str) -> Any:
+    return read_recipe(kind, stage, "paper")
 
 
 def _decoder(config: DecoderConfig) -> Decoder:
@@ -180,7 +180,7 @@ def main() -> None:
         if options.paper:
             decoder = sum(parameter.numel() for parameter in _paper_decoder().parameters())
             print(f"{'paper decoder':32} {decoder / 1e6:8.2f} M parameters")
-            pack = make_pack(Path(folder), 2, BaseConfig.paper().picture)
+            pack = make_pack(Path(folder), 2, _paper(BaseStageConfig, "base").model.picture)
             for name in ("paper base", "paper upsampler"):
                 peak = row(f"{name}, batch 1, checkpointed", name, pack, steps=1)
                 print(f"  {'within' if peak <= GOAL else 'beyond'} the goal of {GOAL:.0f} GB")

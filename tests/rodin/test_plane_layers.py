@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from backend.radiance.triplane import PLANE_AXES
 from backend.rodin.plane_layers import AwareConv, PlaneAttention, PlaneBlock, PlaneConv, shared_strips
+from backend.rodin.unet import PlaneUNet
 
 SIZE = 12
 
@@ -98,3 +99,16 @@ def test_attention_starts_as_nothing_and_sees_the_tokens():
     torch.testing.assert_close(layer(planes, tokens), planes)
     torch.nn.init.normal_(layer.out.weight)
     assert not torch.equal(layer(planes, tokens), layer(planes, tokens + 1))
+
+
+def test_checkpointed_training_has_the_same_gradients():
+    gradients = []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        sizes = {"widths": (8, 16), "blocks": (1, 1), "attention_from": 1, "embedding": 8, "tokens": 6, "dropout": 0.3}
+        unet = PlaneUNet(16, 4, 4, **sizes, checkpointed=checkpointed)
+        torch.nn.init.normal_(unet.leave.conv.weight)
+        unet(torch.randn(2, 3, 4, 16, 16), torch.randn(2, 8), torch.randn(2, 5, 6)).square().mean().backward()
+        gradients.append([parameter.grad for parameter in unet.parameters() if parameter.grad is not None])
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert len(gradients[0]) > 20

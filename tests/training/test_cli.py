@@ -1,5 +1,6 @@
 """``maquette train``: stages that go on after a stop, and refusals in one sentence."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from backend.body_model.anny import load_anny
 from backend.cli import main
 from backend.evaluation.baselines import BaselineConfig, load_baselines
 from backend.evaluation.judges import load_classifier, load_verifier
+from backend.radiance.decoder import CLASSES, DecoderConfig
 from backend.rodin.weights import load_rodin
 from backend.training.base_stage import BaseStageConfig
 from backend.training.judge_stage import JudgeStageConfig
@@ -134,8 +136,21 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(arguments, sentence, tmp
     ],
 )
 def test_shipped_recipes_are_read(stage, kind):
-    paths = list(FOLDER.glob(f"{stage}-*.json"))
-    assert paths and all(read_recipe(kind, stage, str(path)) for path in paths)
+    names = {path.stem.removeprefix(f"{stage}-") for path in FOLDER.glob(f"{stage}-*.json")}
+    assert names >= {"small", "base"} and all(read_recipe(kind, stage, name) for name in names)
+
+
+def test_the_stages_of_a_size_fit_together():
+    for size in ("small", "base", "paper"):
+        planes, large = (read_recipe(PlaneSetConfig, stage, size) for stage in ("planes", "large"))
+        base = read_recipe(BaseStageConfig, "base", size).model
+        upsampler = read_recipe(UpsamplerStageConfig, "upsampler", size).model
+        assert planes.levels[-1] == large.levels[0] == base.size == upsampler.low
+        assert large.levels[-1] == upsampler.size
+        assert planes.decoder.channels == base.channels == upsampler.channels
+        assert planes.decoder.classes == len(CLASSES)
+        assert read_recipe(LatentStageConfig, "latent", size).model.size == base.latent_size
+    assert planes.decoder == dataclasses.replace(DecoderConfig.paper(), classes=len(CLASSES))
 
 
 def test_another_recipe_is_refused_in_one_sentence(ball_pack, tmp_path, capfd):
