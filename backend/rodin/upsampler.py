@@ -32,8 +32,8 @@ _ALIGNED = 5
 
 @dataclasses.dataclass(frozen=True)
 class UpsamplerConfig:
-    """Sizes. The default goes from 64 to 128 texels, on blocks of `patch` x `patch`; the recipe ``upsampler-paper`` goes
-    to Rodin's 256 x 256 x 32."""
+    """Sizes. The default goes from 64 to 128 texels, on blocks of `patch` x `patch`; the recipe ``upsampler-paper`` to
+    Rodin's 256 x 256 x 32."""
 
     size: int = 128
     low: int = 64
