@@ -30,23 +30,26 @@ def predict_target(
     steps: Int[Tensor, "B"],
     scene: Scene,
     condition: Condition,
-    target: Int[Tensor, "B"],
+    target: Int[Tensor, "B K"],
     chance: Float[Tensor, "B"] | None = None,
-) -> Float[Tensor, "B C H W"]:
-    """The noise that the model sees in one view of each subject; all noisy views make the volume.
+) -> Float[Tensor, "B K C H W"]:
+    """The noise that the model sees in some views of each subject, one in the published training; all noisy views make
+    the volume.
 
     `chance`, uniform in [0, 1), says what a subject is not told (`drop`); without it everything is told, as in the
     published training.
     """
-    batch, count = views.shape[:2]
+    (batch, count), each = views.shape[:2], target.shape[1]
     plan = scheduler()
     noisy = plan.add_noise(views.flatten(0, 1), noise.flatten(0, 1), steps.repeat_interleave(count))
     noisy = noisy.unflatten(0, (batch, count))
     volume = model.volume(noisy, steps, scene)
-    frusta = model.frusta(volume, steps, scene, target[:, None])
+    frusta = model.frusta(volume, steps, scene, target)
+    condition = condition.repeat(each)
     if chance is not None:
-        condition, frusta = drop(condition, frusta, chance)
-    return model.noise(noisy[torch.arange(batch), target], steps, condition, frusta)
+        condition, frusta = drop(condition, frusta, chance.repeat_interleave(each))
+    predicted = model.noise(_chosen(noisy, target).flatten(0, 1), steps.repeat_interleave(each), condition, frusta)
+    return predicted.unflatten(0, (batch, each))
 
 
 def training_loss(
@@ -56,12 +59,16 @@ def training_loss(
     steps: Int[Tensor, "B"],
     scene: Scene,
     condition: Condition,
-    target: Int[Tensor, "B"],
+    target: Int[Tensor, "B K"],
     chance: Float[Tensor, "B"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean square error of the noise in the target views."""
     predicted = predict_target(model, views, noise, steps, scene, condition, target, chance)
-    return F.mse_loss(predicted, noise[torch.arange(len(noise)), target])
+    return F.mse_loss(predicted, _chosen(noise, target))
+
+
+def _chosen(views: Float[Tensor, "B N C H W"], target: Int[Tensor, "B K"]) -> Float[Tensor, "B K C H W"]:
+    return views[torch.arange(len(views), device=views.device)[:, None], target]
 
 
 def drop(

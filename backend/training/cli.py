@@ -11,15 +11,18 @@ upsampler  the difference of the two to the upsampler, which joins the engine's 
 judges     a packed set to what `maquette evaluate heads` judges with: ``verifier.safetensors``,
            ``classifier.safetensors``
 baselines  packed set and planes to what an engine has to beat: ``baselines.safetensors``
+morphable  a packed set with several expressions of everybody to the weights of Morphable Diffusion, the folder
+           ``morphable/weights``
 =========  =================================================================================================
 
 With ``--clip DIR`` prior and base take the space of a CLIP model on the user's disk instead of our own.
 
 With ``--weights FILE`` planes are fitted to the decoder of finished weights, and base goes on from them: so more
-people, or a set of one's own, are learned without beginning anew.
+people, or a set of one's own, are learned without beginning anew. For morphable it is a folder, such as
+``maquette weights import`` makes.
 
-Every stage but the last, which needs no going on, writes ``state.safetensors`` (to go on) and ``curve.jsonl`` (figures
-per step); those that have something to look at draw ``samples.png``.
+Every stage but "baselines", which needs no going on, writes ``state.safetensors`` (to go on) and ``curve.jsonl``
+(figures per step); those that have something to look at draw ``samples.png``.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ STAGES = {
     "upsampler": "commands_rodin",
     "judges": "commands_judging",
     "baselines": "commands_judging",
+    "morphable": "commands_morphable",
 }
 """Each stage and the module whose function of that name runs it."""
 
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after so long; the same command goes on")
     parser.add_argument("--clip", type=Path, metavar="DIR", help="a CLIP model instead of the stage 'latent'")
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="rodin.safetensors for 'planes' and 'base' to go on from"
+        "--weights", type=Path, metavar="PATH", help="finished weights for 'planes', 'base', 'morphable' to go on from"
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU")

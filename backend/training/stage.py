@@ -64,7 +64,7 @@ class Stage(abc.ABC, Generic[Model, Config]):
         self.model = make().to(self.device)
         self.averaged = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+            self.groups(), config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         self._told = {"config": dataclasses.asdict(config), **(told or {})}  # pyright: ignore[reportArgumentType]
         self.step_number, self.seconds = 0, 0.0
@@ -72,6 +72,10 @@ class Stage(abc.ABC, Generic[Model, Config]):
     @abc.abstractmethod
     def loss(self) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the next step, and the figures that it is made of."""
+
+    def groups(self) -> list[dict[str, Any]]:
+        """What is trained, as AdamW takes it; a group's `pace` is a factor of the recipe's rate."""
+        return [{"params": list(self.model.parameters())}]
 
     def clipped(self) -> list[nn.Module]:
         """The parts of the model whose gradients are kept short, each for itself."""
@@ -92,10 +96,10 @@ class Stage(abc.ABC, Generic[Model, Config]):
     def _step(self) -> dict[str, float]:
         self._draw_anew()
         for group in self.optimiser.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = self._rate() * group.get("pace", 1.0)
         loss, figures = self.loss()
         loss.backward()
-        team.average_gradients(list(self.model.parameters()))
+        team.average_gradients([parameter for parameter in self.model.parameters() if parameter.requires_grad])
         for part in self.clipped():
             torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0)
         self.optimiser.step()
@@ -124,7 +128,10 @@ class Stage(abc.ABC, Generic[Model, Config]):
     def _average(self) -> None:
         keep = min(self.config.average, (self.step_number + 1) / (self.step_number + 10))
         for name, value in self.model.state_dict().items():
-            self.averaged[name].lerp_(value, 1 - keep)
+            if value.is_floating_point():
+                self.averaged[name].lerp_(value, 1 - keep)
+            else:
+                self.averaged[name].copy_(value)
 
     def save(self, folder: Path) -> None:
         """Everything that the next run needs, whole or not at all; of several processes the first one writes."""

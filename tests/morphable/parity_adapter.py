@@ -311,9 +311,9 @@ def run_training_step(spec, given, fill):
         given["t"],
         scene_of(given, model.config),
         Condition(given["x_input"], given["clip_embed"]),
-        given["target_index"][:, 0],
+        given["target_index"][:, :1],
     )
-    predicted = objective.predict_target(model, *data)
+    predicted = objective.predict_target(model, *data)[:, 0]
     model.spatial_volume.sparse_net = fill(model.spatial_volume.sparse_net, "spatial_volume.sparse_net.").train()
     loss = objective.training_loss(model, *data)
     loss.backward()

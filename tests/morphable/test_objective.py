@@ -18,7 +18,7 @@ from backend.morphable.objective import (
 def batch(condition):
     generator = torch.Generator().manual_seed(3)
     views, noise = torch.randn(2, 2, 3, 12, 8, 8, generator=generator)
-    return views, noise, torch.tensor([300, 700]), condition, torch.tensor([0, 2])
+    return views, noise, torch.tensor([300, 700]), condition, torch.tensor([[0], [2]])
 
 
 def test_every_trained_weight_is_reached_and_a_few_steps_help(tiny, scene, condition):
@@ -36,6 +36,16 @@ def test_every_trained_weight_is_reached_and_a_few_steps_help(tiny, scene, condi
     assert losses[-1] < 0.8 * losses[0]
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert {name.split(".")[0] for name in without} == {"image_encoder"}, "it comes in through the condition"
+
+
+def test_several_targets_share_the_volume(tiny, scene, condition):
+    views, noise, steps, told, _ = batch(condition)
+    chance = torch.tensor([0.5, 0.06])
+    with torch.no_grad():
+        together = predict_target(tiny, views, noise, steps, scene, told, torch.tensor([[0, 2], [2, 1]]), chance)
+        for k, target in enumerate(([[0], [2]], [[2], [1]])):
+            alone = predict_target(tiny, views, noise, steps, scene, told, torch.tensor(target), chance)[:, 0]
+            torch.testing.assert_close(together[:, k], alone, atol=1e-3 * float(alone.std()), rtol=0)
 
 
 def test_of_twenty_samples_one_loses_everything_and_three_a_part_of_it():

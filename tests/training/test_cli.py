@@ -15,6 +15,7 @@ from backend.rodin.weights import load_rodin
 from backend.training.base_stage import BaseStageConfig
 from backend.training.judge_stage import JudgeStageConfig
 from backend.training.latent_stage import LatentStageConfig
+from backend.training.morphable_stage import MorphableStageConfig
 from backend.training.plane_set import PlaneSetConfig
 from backend.training.prior_stage import PriorStageConfig
 from backend.training.recipes import FOLDER, build, read_recipe
@@ -108,7 +109,7 @@ def test_judges_and_baselines_from_the_command_line(ball_pack, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--config", "gigantic"], "There is no recipe gigantic: choose one of small"),
+        (["--config", "gigantic"], "There is no recipe gigantic: choose one of base, paper, small"),
         (["--config", "{tmp}/broken.json"], "is not a recipe of this stage: PlaneSetConfig has no stepz"),
         ([], "nothing cannot be read: "),
     ],
@@ -133,6 +134,7 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(arguments, sentence, tmp
         ("upsampler", UpsamplerStageConfig),
         ("judges", JudgeStageConfig),
         ("baselines", BaselineConfig),
+        ("morphable", MorphableStageConfig),
     ],
 )
 def test_shipped_recipes_are_read(stage, kind):

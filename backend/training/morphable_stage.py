@@ -1,0 +1,152 @@
+"""Training of Morphable Diffusion (section 4 of the paper): the noise in some views of a person, given the mesh in this
+expression, and a portrait in any expression (shuffled) or in this one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from backend.morphable.config import MorphableConfig
+from backend.morphable.model import MorphableDiffusion
+from backend.morphable.objective import CONDITIONING_RATE, parameter_groups, training_loss
+from backend.morphable.scene import make_scene
+from backend.morphable.schedule import STEPS
+from backend.training.stage import Stage
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from backend.morphable.views import Views
+    from backend.training.subjects import Subjects
+
+
+@dataclasses.dataclass(frozen=True)
+class MorphableStageConfig:
+    """The recipe. `steps` of `batch` people, of whom `views` views make the volume and `targets` are asked for.
+
+    `shuffled`: the portrait may show another expression than the views, which teaches that the expression is the mesh's
+    (section 4.2). `meshless`: the mesh says nothing, as a baseline: it is the mean head. `mirror`: half of the people
+    are seen in a mirror.
+    """
+
+    model: MorphableConfig = dataclasses.field(default_factory=MorphableConfig.small)
+    steps: int = 20_000
+    batch: int = 8
+    views: int = 8
+    targets: int = 4
+    rate: float = 5e-4
+    warm_up: int = 200
+    final_rate: float = 0.05
+    weight_decay: float = 0.01
+    average: float = 0.999
+    shuffled: bool = True
+    meshless: bool = False
+    mirror: bool = True
+    seed: int = 0
+
+
+class MorphableStage(Stage[MorphableDiffusion, MorphableStageConfig]):
+    """The networks under training. `start` are finished weights to go on from; with an autoencoder they are needed, and
+    it and the image encoder stay as they are."""
+
+    def __init__(
+        self, subjects: Subjects, config: MorphableStageConfig, start: MorphableDiffusion | None = None
+    ) -> None:
+        def make() -> MorphableDiffusion:
+            model = MorphableDiffusion(config.model)
+            if start is not None:
+                model.load_state_dict(start.state_dict())
+            if model.autoencoder is not None:
+                model.autoencoder.requires_grad_(False)
+                model.image_encoder.requires_grad_(False)
+            return model
+
+        self._grown = start is not None
+        super().__init__(config, subjects.pictures.device, make)
+        self.subjects = subjects
+
+    def groups(self) -> list[dict[str, Any]]:
+        """From nothing all at one rate; weights to go on from as in the paper, the U-Net ten times slower."""
+        groups = parameter_groups(self.model)
+        paces = [group["lr"] / CONDITIONING_RATE if self._grown else 1.0 for group in groups]
+        return [{"params": group["params"], "pace": pace} for group, pace in zip(groups, paces, strict=True)]
+
+    def loss(self) -> tuple[Tensor, dict[str, Tensor]]:
+        config, generator, subjects = self.config, self.generator, self.subjects
+        uniform = lambda *shape: torch.rand(shape, generator=generator, device=self.device)  # noqa: E731
+        normal = lambda *shape: torch.randn(shape, generator=generator, device=self.device)  # noqa: E731
+        items = (uniform(config.batch) * len(subjects)).long()
+        told = subjects.others(items, generator) if config.shuffled else items
+        chosen = uniform(subjects.pictures.shape[1]).argsort()[: config.views]
+        number = (uniform(config.batch) * subjects.portraits.shape[1]).long()
+        pictures, portrait = subjects.pictures[items][:, chosen], subjects.portraits[told, number]
+        vertices, views = subjects.vertices[items], subjects.views(items, chosen)
+        if config.meshless:
+            vertices = subjects.vertices.mean(0, keepdim=True).expand_as(vertices)
+        if config.mirror:
+            mirrored = uniform(config.batch) < 0.5
+            flip = mirrored[:, None, None, None]
+            pictures = torch.where(flip[:, None], pictures.flip(-1), pictures)
+            portrait = torch.where(flip, portrait.flip(-1), portrait)
+            vertices, views = mirror(vertices, views, mirrored, config.model)
+        plan = config.model
+        shape = (plan.map_channels, plan.map_size, plan.map_size)
+        seen = as_signed(pictures.flatten(0, 1))
+        latents = self.model.encode(seen, normal(len(seen), *shape)).unflatten(0, pictures.shape[:2])
+        condition = self.model.condition(as_signed(portrait), normal(config.batch, *shape))
+        steps = (uniform(config.batch) * STEPS).long()
+        target = torch.stack([uniform(len(chosen)).argsort()[: config.targets] for _ in range(config.batch)])
+        scene = make_scene(views, vertices, config.model)
+        noise = normal(*latents.shape)
+        loss = training_loss(self.model, latents, noise, steps, scene, condition, target, chance=uniform(config.batch))
+        return loss, {"noise": loss}
+
+
+def as_signed(pictures: Tensor) -> Float[Tensor, "*n 3 S S"]:
+    """Bytes as the networks read pictures, in [-1, 1]."""
+    return pictures.float() / 127.5 - 1
+
+
+def mirror(
+    vertices: Float[Tensor, "B V 3"], views: Views, mirrored: Tensor, config: MorphableConfig
+) -> tuple[Float[Tensor, "B V 3"], Views]:
+    """Meshes and cameras of some subjects as a mirror shows them; the pictures have to be flipped beside."""
+    side = torch.tensor([-1.0, 1.0, 1.0], device=vertices.device)
+    lens, matrix = views.intrinsics.clone(), views.world_to_camera
+    turned = torch.diag(side) @ matrix @ torch.diag(torch.cat([side, side.new_ones(1)]))
+    # The last whole pixel of a map is where the first one was.
+    width = config.image_size * (config.map_size - 1) / config.map_size
+    lens[..., 0, 2] = torch.where(mirrored[:, None], width - lens[..., 0, 2], lens[..., 0, 2])
+    matrix = torch.where(mirrored[:, None, None, None], turned, matrix)
+    vertices = torch.where(mirrored[:, None, None], vertices * side, vertices)
+    return vertices, dataclasses.replace(views, intrinsics=lens, world_to_camera=matrix)
+
+
+@torch.no_grad()
+def draw_views(
+    model: MorphableDiffusion,
+    subjects: Subjects,
+    items: Int[Tensor, " B"],
+    told: Int[Tensor, " B"],
+    *,
+    steps: int = 20,
+    guidance: float = 2.0,
+    seed: int = 0,
+    meshless: bool = False,
+) -> Float[Tensor, "B N 3 S S"]:
+    """All views of some items in [0, 1], from the first portraits of the items `told`."""
+    from backend.morphable.sampler import sample
+
+    config, generator = model.config, torch.Generator().manual_seed(seed)
+    shape = (len(items), config.map_channels, config.map_size, config.map_size)
+    portrait = as_signed(subjects.portraits[told, 0])
+    noise = torch.randn(shape, generator=generator).to(portrait.device)
+    vertices = (
+        subjects.vertices.mean(0, keepdim=True).expand(len(items), -1, -1) if meshless else subjects.vertices[items]
+    )
+    every = torch.arange(subjects.pictures.shape[1], device=items.device)
+    scene = make_scene(subjects.views(items, every), vertices, config)
+    return sample(model, scene, model.condition(portrait, noise), generator, steps=steps, guidance=guidance)

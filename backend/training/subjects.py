@@ -1,0 +1,119 @@
+"""The people of a packed set as Morphable Diffusion learns them: all their views and meshes in each expression, in the
+networks' world."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from backend.morphable.meshes import HEAD
+from backend.morphable.views import Views
+from backend.training.bank import body_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+    from torch import Tensor
+
+    from backend.body_model.base import BodyModel
+    from backend.morphable.config import MorphableConfig
+
+
+@dataclasses.dataclass
+class Subjects:
+    """I items, each a person in one expression: `pictures` are N views and `portraits` P pictures as people take them,
+    both over white; `vertices` the skin, `intrinsics` and `world_to_camera` the views' cameras; `person` says which
+    items are the same person."""
+
+    pictures: UInt8[Tensor, "I N 3 S S"]
+    portraits: UInt8[Tensor, "I P 3 S S"]
+    vertices: Float[Tensor, "I V 3"]
+    intrinsics: Float[Tensor, "I N 4 4"]
+    world_to_camera: Float[Tensor, "I N 3 4"]
+    person: Int[Tensor, " I"]
+    captions: list[str]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def to(self, device: torch.device | str) -> Subjects:
+        """The same on another device."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{k: v.to(device) for k, v in values.items() if isinstance(v, torch.Tensor)})
+
+    def views(self, items: Int[Tensor, " B"], chosen: Int[Tensor, " M"]) -> Views:
+        """Cameras of some of the views."""
+        lens, matrix = self.intrinsics[items][:, chosen], self.world_to_camera[items][:, chosen]
+        return Views(lens, matrix, "perspective", self.pictures.shape[-1])
+
+    def others(self, items: Int[Tensor, " B"], generator: torch.Generator) -> Int[Tensor, " B"]:
+        """For each item one of the same person's, itself among them, whatever the expression."""
+        same = self.person[items][:, None] == self.person[None]
+        weight = torch.rand(same.shape, generator=generator, device=generator.device).to(same.device)
+        return (weight * same).argmax(1)
+
+
+def skin_vertices(model: BodyModel) -> Int[np.ndarray, " V"]:
+    """The vertices that the networks are shown: the skin without the lining of the mouth."""
+    topology = model.topology
+    skin = np.unique(topology.faces[topology.parts["skin"]])
+    return skin[topology.regions["mouth_interior"][skin] < 0.5]
+
+
+def load_subjects(folder: Path, model: BodyModel, config: MorphableConfig, count: int | None = None) -> Subjects:
+    """The first `count` items of a packed set, at `config.image_size`.
+
+    Raises `ValueError` or `OSError` when there is none, or when its pictures are smaller than that.
+    """
+    from synthetic_data.packed import PackedHeads
+
+    views, portraits = PackedHeads(folder), PackedHeads(folder, portraits=True)
+    skin, size = skin_vertices(model), config.image_size
+    rows: list[dict[str, Tensor]] = []
+    captions: list[str] = []
+    for number in range(min(len(views), count or len(views))):
+        item, told = views[number], portraits[number]
+        if (known := item["rgb"].shape[-1]) < size:
+            raise ValueError(f"its pictures have {known} pixels, the recipe wants {size}")
+        vertices = HEAD(body_of(model, item)[skin])
+        lens, matrix = into_world(item["world_to_camera"], item["intrinsics"], known, config)
+        rows.append(
+            {
+                "pictures": over_white(item["rgb"], item["alpha"], size),
+                "portraits": over_white(told["rgb"], told["alpha"], size),
+                "vertices": torch.from_numpy(vertices).float(),
+                "intrinsics": lens,
+                "world_to_camera": matrix,
+                "person": torch.tensor(item["index"]),
+            }
+        )
+        captions.append(item["caption"])
+    stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    return Subjects(**stacked, captions=captions)
+
+
+def over_white(
+    rgb: Float[Tensor, "N 3 H W"], alpha: Float[Tensor, "N 1 H W"], size: int
+) -> UInt8[Tensor, "N 3 size size"]:
+    """Straight colours as pictures on white, made smaller by areas."""
+    small = F.interpolate(rgb * alpha + 1 - alpha, (size, size), mode="area")
+    return (small * 255).round().to(torch.uint8)
+
+
+def into_world(
+    world_to_camera: Float[Tensor, "N 4 4"], intrinsics: Float[Tensor, "N 3 3"], known: int, config: MorphableConfig
+) -> tuple[Float[Tensor, "N 4 4"], Float[Tensor, "N 3 4"]]:
+    """Cameras of metres and of pictures of `known` pixels as `morphable.views.Views` has them.
+
+    The networks read their maps at whole pixels; half a texel of the map is taken off, so that ours lie where they are.
+    """
+    rotation = world_to_camera[:, :3, :3] @ torch.from_numpy(HEAD.rotation.T.copy()).float()
+    shift = world_to_camera[:, :3, 3:] * HEAD.scale
+    lens = torch.eye(4).repeat(len(intrinsics), 1, 1)
+    lens[:, :2, :3] = intrinsics[:, :2] * (config.image_size / known)
+    lens[:, :2, 2] -= 0.5 * config.image_size / config.map_size
+    return lens, torch.cat([rotation, shift], 2)
