@@ -298,7 +298,7 @@ def _wrapped_avatar(
     from backend.meshing.shells import extract_shells, standing_off
     from backend.meshing.wrap import wrap_offsets
     from backend.radiance.matter import Matter
-    from backend.rigging.wrapped import TextureSizes, build_wrapped, covered_by
+    from backend.rigging.wrapped import TextureSizes, build_wrapped, covered_by, shown_bare
     from backend.rodin.reconcile import Reconciled
     from backend.template.engine import outer_faces
     from backend.template.volume import bust_inside, onto_cut
@@ -327,7 +327,7 @@ def _wrapped_avatar(
     off = standing_off(covers, posed, faces)
     garment = [shell for shell in shells if shell.name == "garment"]
     deep = np.maximum(off > 0.006, covered_by(posed, garment, 0.02) * (model.template[:, 2] < -0.15))
-    hidden = deep * (model.template[:, 2] < -0.12) * float(bool(garment))
+    hidden = deep * (model.template[:, 2] < -0.12) * float(bool(garment)) * ~shown_bare(observation, faces)
     cut = bust_inside(posed, field.half_size)
     offsets += onto_cut(posed + offsets, field.half_size)
     stages.begin("texture")

@@ -18,7 +18,16 @@ from backend.meshing.mesh import Mesh
 from backend.meshing.observation import Observation
 from backend.meshing.shell_texture import bake_shell
 from backend.meshing.shells import Shell, unwrap
-from backend.meshing.texture import View, compose_texture, mirror_vertices, project_view, smoothstep, vertex_tone
+from backend.meshing.texture import (
+    View,
+    compose_texture,
+    mirror_vertices,
+    project_view,
+    sample_image,
+    smoothstep,
+    vertex_tone,
+    visibility,
+)
 from backend.rigging.assemble import close_openings, eye_part, rigged_part
 from backend.rigging.attach import Attachment
 from backend.rigging.avatar import AvatarPart, Material, RiggedAvatar
@@ -26,7 +35,7 @@ from backend.rigging.avatar import AvatarPart, Material, RiggedAvatar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jaxtyping import Float, Int, UInt8
+    from jaxtyping import Bool, Float, Int, UInt8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -363,6 +372,14 @@ def folded_lids(fit: BodyFit, low: float = 0.0025, high: float = 0.006) -> Float
     keys = fit.model.arkit_offsets(fit.identity)
     left, right = (np.linalg.norm(keys[f"eyeBlink{side}"], axis=1) for side in ("Left", "Right"))
     return smoothstep(low, high, left + right)
+
+
+def shown_bare(observation: Observation, faces: Int[np.ndarray, "F 3"]) -> Bool[np.ndarray, " V"]:
+    """Vertices of the posed body that the picture shows without hair or garment: shells are cut out before them, so
+    the skin has to be there."""
+    view = observation.view
+    bare = sample_image(observation.bare[..., None], view.camera.project(view.vertices))[:, 0]
+    return (bare > 0.3) & visibility(view, faces, view.vertices)
 
 
 def covered_by(points: Float[np.ndarray, "V 3"], shells: list[Shell], within: float) -> Float[np.ndarray, " V"]:
