@@ -14,6 +14,8 @@ from synthetic_data.shards import Renderer
 
 _SETUP = {"fit": 1.5, "portrait": 5.0, "show": 9.0}
 """Core-seconds before the first view of an expression, once per preset."""
+_DRESS = 0.3
+"""Instead, for portraits of a person who is built alike for the views."""
 _VIEW = {"fit": (0.3, 0.12), "portrait": (0.4, 0.25), "show": (0.4, 0.3)}
 """Core-seconds of a view of 256 x 256 pixels, and for each sample per pixel."""
 _BYTES = {"rgba": 1.25, "depth": 0.65, "normal": 0.8, "segmentation": 0.06, "uv": 1.5}
@@ -45,15 +47,19 @@ class Estimate:
 
 def estimate(config: DatasetConfig, identities: int, workers: Workers) -> Estimate:
     """From the table above; measured on one core of a busy server at 128 x 128 pixels, right within a factor of two."""
+    from synthetic_data.assemble import same_geometry
+
     pixels = config.size**2
+    dressed = bool(config.views) and same_geometry(config.preset, "portrait", config.size)
+    setup = {"views": _SETUP[config.preset], "portraits": _DRESS if dressed else _SETUP["portrait"]}
     cost = 0.0
-    for preset, count, samples in (
-        (config.preset, config.views, config.samples),
-        ("portrait", config.portraits, config.portrait_samples),
+    for kind, preset, count, samples in (
+        ("views", config.preset, config.views, config.samples),
+        ("portraits", "portrait", config.portraits, config.portrait_samples),
     ):
         base, sample = _VIEW[preset]
         if count:
-            cost += _SETUP[preset] + count * (base + sample * samples) * (0.08 + 0.92 * pixels / 256**2)
+            cost += setup[kind] + count * (base + sample * samples) * (0.08 + 0.92 * pixels / 256**2)
     size = _LABELS + (config.views + config.portraits) * pixels * sum(_BYTES[name] for name in config.passes)
     return _scaled(config, identities, workers, config.takes * cost, config.takes * size, probed=False)
 
