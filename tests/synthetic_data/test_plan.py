@@ -1,6 +1,7 @@
 """The cost of a set is said before it is rendered."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +36,8 @@ def test_hours_are_those_of_all_workers_and_bytes_of_all_people():
     assert str(one).startswith("100 identities, 800 views: ") and "from a table" in str(one)
 
 
-def test_a_probe_measures(tmp_path):
+def test_a_probe_measures(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))  # the spawned worker finds the stand-in, too
     config = standin.config(count=20, identities_per_shard=5)
     found = probe(config, 20, Workers(1), 2, renderer=standin.render)
     assert found.probed and found.identities == 20 and found.views == 60 and found.bytes > 0
