@@ -48,6 +48,19 @@ def main(arguments: Sequence[str]) -> None:
     )
     words.add_argument("--threads", type=int, metavar="N", help="of the CPU")
     words.add_argument("--out", type=Path, required=True, metavar="DIR", help="the same folder goes on")
+    text = "views and expressions that Morphable Diffusion draws of people whom it has not learned from"
+    views = suites.add_parser("views", help=text, description=text, allow_abbrev=False)
+    views.set_defaults(run=_views)
+    views.add_argument("--data", type=Path, required=True, metavar="DIR", help="a packed set with --takes 2")
+    views.add_argument("--weights", type=_named, action="append", default=[], metavar="NAME=DIR", help="a row; repeat")
+    views.add_argument(
+        "--meshless", type=_named, action="append", default=[], metavar="NAME=DIR", help="a row trained without a mesh"
+    )
+    views.add_argument("--people", type=int, default=16, metavar="N", help="the last N of the set (default: 16)")
+    views.add_argument("--steps", type=int, default=50, metavar="N", help="of sampling (default: %(default)s)")
+    views.add_argument("--guidance", type=float, default=2.0, metavar="X", help="(default: %(default)s)")
+    views.add_argument("--threads", type=int, metavar="N", help="of the CPU")
+    views.add_argument("--out", type=Path, required=True, metavar="DIR")
     text = "what each part of the base model is worth"
     ablations = suites.add_parser("ablations", help=text, description=text, allow_abbrev=False)
     ablations.set_defaults(run=_ablations)
@@ -76,6 +89,13 @@ def _span(text: str) -> range:
     return range(int(first), int(end))
 
 
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (equals and name.isidentifier() and folder):
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=DIR")
+    return name, Path(folder)
+
+
 def _heads(options: argparse.Namespace) -> None:
     from backend.evaluation.heads import DEFAULT_ROWS, HeadsRequest, evaluate_heads
     from backend.weights.bundle import require
@@ -96,6 +116,19 @@ def _words(options: argparse.Namespace) -> None:
     with _stops_kindly():
         evaluate_words(request)
     print(f"Done: {options.out.resolve()} holds words.json and a sheet of each part")
+
+
+def _views(options: argparse.Namespace) -> None:
+    from backend.evaluation.views import ViewsRequest, evaluate_views
+
+    weights = {name: (folder, False) for name, folder in options.weights}
+    weights |= {name: (folder, True) for name, folder in options.meshless}
+    if not weights:
+        sentence = "Name the weights to look at, such as --weights morphable=run/morphable/weights."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
+    sizes = {"people": options.people, "steps": options.steps, "guidance": options.guidance}
+    evaluate_views(ViewsRequest(options.data, weights, options.out, **sizes))
+    print(f"Done: {options.out.resolve()} holds views.json and sheet.png")
 
 
 @contextlib.contextmanager
