@@ -143,7 +143,7 @@ def measure(
     verifier: Verifier | None,
     models: MediaPipeModels,
 ) -> dict[str, float | int]:
-    """Means over all pictures, landmarks and identity over those of the `front`; what cannot be measured is left out."""
+    """Means over all pictures, landmarks and identity over those of the `front`; what cannot be measured is absent."""
     nobody = (truth > 0.998).all(-1, keepdims=True)
     masked = np.where(nobody, 1.0, drawn)
     flat = lambda pictures: pictures.reshape(-1, *pictures.shape[2:])  # noqa: E731
