@@ -151,15 +151,16 @@ def _shards(options: argparse.Namespace, config: DatasetConfig) -> range:
 
 def _plan(options: argparse.Namespace) -> None:
     config, workers = _config(options), _workers(options)
-    _estimate(config, _shards(options, config), workers, options.probe)
+    _estimate(config, _shards(options, config), workers, options)
 
 
-def _estimate(config: DatasetConfig, shards: Sequence[int], workers: Workers, probe: int) -> None:
+def _estimate(config: DatasetConfig, shards: Sequence[int], workers: Workers, options: argparse.Namespace) -> None:
     from synthetic_data import plan
 
     identities = sum(len(config.indices(shard)) for shard in shards)
-    if probe:
-        print(plan.probe(config, identities, workers, min(probe, config.count)), flush=True)
+    if options.probe:
+        few, renderer = min(options.probe, config.count), _renderer(options)
+        print(plan.probe(config, identities, workers, few, renderer=renderer), flush=True)
     else:
         print(plan.estimate(config, identities, workers), flush=True)
 
@@ -195,7 +196,7 @@ def _work(options: argparse.Namespace, config: DatasetConfig, todo: Sequence[int
 
     workers, renderer = _workers(options), _renderer(options)
     if todo:
-        _estimate(config, todo, workers, options.probe)
+        _estimate(config, todo, workers, options)
         live = sys.stdout.isatty()
 
         def show(summary: dict[str, object]) -> None:

@@ -51,7 +51,8 @@ def estimate(config: DatasetConfig, identities: int, workers: Workers) -> Estima
 
     pixels = config.size**2
     dressed = bool(config.views) and same_geometry(config.preset, "portrait", config.size)
-    setup = {"views": _SETUP[config.preset], "portraits": _DRESS if dressed else _SETUP["portrait"]}
+    built = lambda preset: _SETUP["fit" if same_geometry("fit", preset, config.size) else preset]  # noqa: E731
+    setup = {"views": built(config.preset), "portraits": _DRESS if dressed else built("portrait")}
     cost = 0.0
     for kind, preset, count, samples in (
         ("views", config.preset, config.views, config.samples),

@@ -1,4 +1,4 @@
-"""``maquette evaluate SUITE``: the figures of the README, computed anew."""
+"""``maquette evaluate SUITE``: what the learned engines reach, measured anew."""
 
 from __future__ import annotations
 
@@ -53,12 +53,10 @@ def main(arguments: Sequence[str]) -> None:
     views.set_defaults(run=_views)
     views.add_argument("--data", type=Path, required=True, metavar="DIR", help="a packed set with --takes 2")
     views.add_argument("--weights", type=_named, action="append", default=[], metavar="NAME=DIR", help="a row; repeat")
-    views.add_argument(
-        "--meshless", type=_named, action="append", default=[], metavar="NAME=DIR", help="a row trained without a mesh"
-    )
-    views.add_argument("--people", type=int, default=16, metavar="N", help="the last N of the set (default: 16)")
-    views.add_argument("--steps", type=int, default=50, metavar="N", help="of sampling (default: %(default)s)")
+    views.add_argument("--people", type=_count, default=16, metavar="N", help="the last N of the set (default: 16)")
+    views.add_argument("--steps", type=_count, default=50, metavar="N", help="of sampling (default: %(default)s)")
     views.add_argument("--guidance", type=float, default=2.0, metavar="X", help="(default: %(default)s)")
+    views.add_argument("--device", default="cpu")
     views.add_argument("--threads", type=int, metavar="N", help="of the CPU")
     views.add_argument("--out", type=Path, required=True, metavar="DIR")
     text = "what each part of the base model is worth"
@@ -87,6 +85,12 @@ def _span(text: str) -> range:
     if not (colon and first.isdigit() and end.isdigit() and int(first) < int(end)):
         raise argparse.ArgumentTypeError(f"{text!r} is no range such as 0:100")
     return range(int(first), int(end))
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 1000")
+    return int(text)
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -119,14 +123,13 @@ def _words(options: argparse.Namespace) -> None:
 
 
 def _views(options: argparse.Namespace) -> None:
-    from backend.evaluation.views import ViewsRequest, evaluate_views
+    from backend.evaluation.views import COPY, ViewsRequest, evaluate_views
 
-    weights = {name: (folder, False) for name, folder in options.weights}
-    weights |= {name: (folder, True) for name, folder in options.meshless}
-    if not weights:
-        sentence = "Name the weights to look at, such as --weights morphable=run/morphable/weights."
+    weights = dict(options.weights)
+    if not weights or len(weights) < len(options.weights) or COPY in weights:
+        sentence = "Name the weights to look at, none of them 'copy', such as --weights mine=run/morphable/weights."
         raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
-    sizes = {"people": options.people, "steps": options.steps, "guidance": options.guidance}
+    sizes = {name: getattr(options, name) for name in ("people", "steps", "guidance", "device")}
     evaluate_views(ViewsRequest(options.data, weights, options.out, **sizes))
     print(f"Done: {options.out.resolve()} holds views.json and sheet.png")
 

@@ -6,7 +6,8 @@ without a mesh or without shuffled portraits; the row ``copy`` is the portrait i
 
 The published protocol makes every pixel white where the true picture shows nobody, which forgives a wrong outline:
 ``psnr_masked`` and ``ssim_masked`` do so, ``psnr`` and ``ssim`` do not. Landmarks (PCK: the share that lies within 0.2
-times the distance of the inner eye corners) and the identity are measured on the views within 60 degrees of the front.
+times the distance of the inner eye corners) and the identity are measured on the views within 55 degrees of the front;
+a picture in which no face is found, though the true one has one, has no landmark in its place.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 KINDS = ("views", "expressions")
 COPY = "copy"
-_FRONT, _NEAR = np.cos(np.radians(60.0)), 0.2
+_FRONT, _NEAR = np.cos(np.radians(55.0)), 0.2
 _LARGE = 512
 """Pixels to which small pictures are enlarged, for a face to be found in them."""
 _SHOWN = 6
@@ -45,21 +46,23 @@ _INNER_CORNERS = (133, 362)
 
 @dataclasses.dataclass(frozen=True)
 class ViewsRequest:
-    """`weights` are folders by row name, each with whether it was trained without a mesh; the last `people` of the
-    packed set `data`, which has several expressions a person, are drawn."""
+    """`weights` are folders by row name; the last `people` of the packed set `data`, which has several expressions a
+    person, are drawn."""
 
     data: Path
-    weights: Mapping[str, tuple[Path, bool]]
+    weights: Mapping[str, Path]
     out: Path
     people: int
     steps: int
     guidance: float
+    device: str = "cpu"
 
 
 def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Draw, measure, and write ``views.json`` and ``sheet.png`` into ``request.out``; returns what the former holds.
 
-    Raises `MaquetteError` when the data or weights cannot be read, or nobody has two expressions.
+    Raises `MaquetteError` when the data or weights cannot be read, the weights draw pictures of several sizes, or
+    somebody has one expression alone.
     """
     from backend.body_model.registry import load_body_model
     from backend.evaluation.judges import load_verifier
@@ -69,8 +72,13 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
     from backend.training.subjects import load_subjects
     from backend.weights.bundle import find
 
-    models = {name: load_morphable(folder) for name, (folder, _) in request.weights.items()}
+    models = {name: load_morphable(folder).to(request.device) for name, folder in request.weights.items()}
     config = next(iter(models.values())).config
+    sizes = {(model.config.image_size, model.config.map_size) for model in models.values()}
+    if len(sizes) > 1:
+        sentence = "These weights draw pictures of several sizes: look at them one after the other."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
+    request.out.mkdir(parents=True, exist_ok=True)
     try:
         subjects = load_subjects(request.data, load_body_model("anny"), config)
     except (OSError, ValueError) as problem:
@@ -86,11 +94,16 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
         truth = _arrays(subjects.pictures[items].float() / 255)
         front = facing_front(subjects, items)
         drawn = {COPY: _arrays(subjects.portraits[told, :1].float() / 255).repeat(truth.shape[1], 1)}
+        held = subjects.to(request.device)
         for name, model in models.items():
-            meshless = request.weights[name][1]
             parts = [
                 draw_views(
-                    model, subjects, some, same, steps=request.steps, guidance=request.guidance, meshless=meshless
+                    model,
+                    held,
+                    some.to(request.device),
+                    same.to(request.device),
+                    steps=request.steps,
+                    guidance=request.guidance,
                 )
                 for some, same in zip(items.split(1), told.split(1), strict=True)
             ]
@@ -104,7 +117,7 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
         "people": len(tasks["views"][0]),
         "steps": request.steps,
         "guidance": request.guidance,
-        "weights": {name: str(folder) for name, (folder, _) in request.weights.items()},
+        "weights": {name: str(folder) for name, folder in request.weights.items()},
     }
     write_json(request.out / "views.json", found)
     _write_sheet(strips, request.out / "sheet.png")
@@ -130,7 +143,7 @@ def tasks_of(subjects: Subjects, people: int) -> dict[str, tuple[Tensor, Tensor]
 
 
 def facing_front(subjects: Subjects, items: Tensor) -> np.ndarray:
-    """(B, N) bool: views within 60 degrees of the front, where the networks' world has z out of the face."""
+    """(B, N) bool: views within 55 degrees of the front, where the networks' world has z out of the face."""
     matrix = subjects.world_to_camera[items].double()
     centre = -(matrix[..., :3].transpose(-1, -2) @ matrix[..., 3:])[..., 0]
     return (F.normalize(centre, dim=-1)[..., 2] > _FRONT).cpu().numpy()
@@ -175,18 +188,19 @@ def measure(
 def landmarks_near(
     one: Float[np.ndarray, "H W 3"], other: Float[np.ndarray, "H W 3"], models: MediaPipeModels
 ) -> float | None:
-    """Share of the face's landmarks in `one` that lie where they are in `other`; None where a face is not found."""
+    """Share of the face's landmarks in `one` that lie where they are in `other`: 0 when no face is found in `one`, None
+    when there is none in `other`."""
     from backend.portrait.detection import detect_face
 
     places = []
-    for picture in (one, other):
+    for picture in (other, one):
         large = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
         large = F.interpolate(large, (_LARGE, _LARGE), mode="bicubic", align_corners=False)[0].permute(1, 2, 0)
         try:
             places.append(detect_face((large.clamp(0, 1) * 255).round().byte().numpy(), models).landmarks)
         except MaquetteError:
-            return None
-    eyes = np.linalg.norm(np.subtract(*places[1][list(_INNER_CORNERS)]))
+            return 0.0 if places else None
+    eyes = np.linalg.norm(np.subtract(*places[0][list(_INNER_CORNERS)]))
     return float((np.linalg.norm(places[0] - places[1], axis=1) < _NEAR * eyes).mean())
 
 
@@ -207,9 +221,6 @@ def _strips(
 
 
 def _write_sheet(strips: list[list[np.ndarray]], path: Path) -> None:
-    from PIL import Image
+    from backend.evaluation.held_out import write_picture
 
-    sheet = np.vstack([np.hstack(strip) for strip in strips])
-    partial = path.with_name(path.name + ".partial")
-    Image.fromarray((sheet.clip(0, 1) * 255 + 0.5).astype(np.uint8)).save(partial, "PNG")
-    partial.replace(path)
+    write_picture(path, np.vstack([np.hstack(strip) for strip in strips]))

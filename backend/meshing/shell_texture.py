@@ -140,9 +140,8 @@ def _tone(
 
 def _relief(mesh: Mesh, expected: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " V"]:
     """How much lighter or darker than usual each vertex is believed to be, as a factor around 1."""
-    grey = expected.mean(1)
-    usual = max(float(np.median(grey[np.unique(mesh.faces)])), 0.02)
-    return np.clip(grey / usual, *_RELIEF)
+    grey = expected.mean(1) + 0.02  # nearly black hair has no relief worth speaking of
+    return np.clip(grey / np.median(grey[np.unique(mesh.faces)]), *_RELIEF)
 
 
 def _contrast(image: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]) -> float:

@@ -194,23 +194,21 @@ def _is_garment(
     value = harmonic(faces, strength, target[:, None], len(vertices))[:, 0]
     garment = value[faces].mean(1) > 0.5
     shown = seen[faces].mean(1) > 0.3
-    for kind, own in ((False, vertices[:, 2] > _HAIR_GROWS), (True, vertices[:, 2] < _CLOTH_HANGS)):
-        garment = _without_strays(vertices, faces, garment, kind, own[faces].any(1) | shown)
-    return garment
+    hair = _strays(vertices, faces, ~garment, shown | (vertices[:, 2] > _HAIR_GROWS)[faces].any(1))
+    cloth = _strays(vertices, faces, garment, shown | (vertices[:, 2] < _CLOTH_HANGS)[faces].any(1))
+    return (garment | hair) & ~cloth
 
 
-def _without_strays(
-    vertices: np.ndarray, faces: np.ndarray, garment: Bool[np.ndarray, " F"], kind: bool, own: Bool[np.ndarray, " F"]
+def _strays(
+    vertices: np.ndarray, faces: np.ndarray, layer: Bool[np.ndarray, " F"], own: Bool[np.ndarray, " F"]
 ) -> Bool[np.ndarray, " F"]:
-    """`garment`, in which a patch of one `kind`, apart from the rest of it, changes sides unless a tenth of it is its
-    `own`: nobody wears a tuft of hair on the shoulders."""
-    chosen = np.flatnonzero(garment == kind)
-    if len(chosen) == 0:
-        return garment
-    label = face_components(faces[chosen], len(vertices))
-    stray = np.bincount(label, own[chosen]) < 0.1 * np.bincount(label)
-    result = garment.copy()
-    result[chosen[stray[label]]] = not kind
+    """Patches of a layer, apart from the rest of it, of whose area less than a tenth is surely the layer's `own`:
+    nobody wears a tuft of hair on the shoulders."""
+    result, chosen = np.zeros(len(faces), bool), np.flatnonzero(layer)
+    if len(chosen):
+        label, area = face_components(faces[chosen], len(vertices)), _area(vertices, faces[chosen])
+        stray = np.bincount(label, area * own[chosen]) < 0.1 * np.bincount(label, area)
+        result[chosen[stray[label]]] = True
     return result
 
 

@@ -19,6 +19,7 @@ class MorphableConfig:
     the first also those of the conditioning volume. `context` is the length of the portrait's vector,
     `encoder_...` the sizes of the network that makes it. `dense_branch`:
     whether the lifted views also go through a dense 3D network (F_G of the paper), which both published models do not.
+    `meshless`: whether it was trained, as a baseline, with the same mean head for everybody.
     """
 
     projection: Projection = "perspective"
@@ -39,6 +40,7 @@ class MorphableConfig:
     encoder_layers: int = 24
     encoder_patch: int = 14
     dense_branch: bool = False
+    meshless: bool = False
 
     @classmethod
     def small(cls) -> MorphableConfig:

@@ -56,10 +56,11 @@ def load_morphable(folder: Path) -> MorphableDiffusion:
     try:
         model = empty_model(MorphableConfig.from_values(json.loads((folder / CONFIG).read_text())))
         model.load_state_dict(load_file(folder / WEIGHTS), assign=True)
-    except (OSError, SafetensorError, TypeError, ValueError, RuntimeError) as problem:
+    except (OSError, SafetensorError, AttributeError, TypeError, ValueError, RuntimeError) as problem:
         raise MaquetteError(
             ErrorCode.MODEL_MISSING,
-            f"{folder} does not hold weights of the engine 'morphable': make it with 'maquette weights import'.",
+            f"{folder} does not hold weights of the engine 'morphable': make it with 'maquette weights import' or "
+            "'maquette train morphable'.",
             stage="field",
             hint=str(problem),
         ) from problem

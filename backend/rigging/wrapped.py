@@ -51,7 +51,7 @@ class TextureSizes:
 class HeadGeometry:
     """The skin as it will be seen: body vertices (neutral and posed), the faces kept, and caps over the openings.
 
-    Vertices are the body model's, followed by one per cap. `covered` in [0, 1] says where a shell hides the skin.
+    Vertices are the body model's, followed by one per cap; `attachment` says which of the body's each one follows.
     """
 
     neutral: Float[np.ndarray, "N 3"]

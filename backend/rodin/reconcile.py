@@ -55,6 +55,10 @@ class Reconciled:
         """Opacity in [0, 1] of hair, headwear and garment at points in metres."""
         learned = (self._matter.covers(points) - 0.5) * _STEEP
         camera = self._observation.view.camera
+        distance, nearest = self._volume.samples.query(points, limit=_LEAST + 0.5 * _STEEP)
+        over = np.flatnonzero(nearest >= 0)
+        least = self._least[nearest[over]]
+        learned[over] = np.maximum(learned[over], least - np.maximum(distance[over], 0))
         near = learned > -0.45 * _STEEP
         allowed = np.full(len(points), 1.0)
         allowed[near] = carve(
@@ -65,13 +69,8 @@ class Reconciled:
             self._person_distance,
             self._observation.known,
         )
-        close = np.flatnonzero(near)
-        distance, nearest = self._volume.samples.query(points[close], limit=_LEAST + 0.5 * _STEEP)
-        found = nearest >= 0
-        over, least = close[found], self._least[nearest[found]]
-        learned[over] = np.maximum(learned[over], least - np.maximum(distance[found], 0))
         # Where a shoulder reaches beyond the outline it is the body that is too wide: it stays dressed.
-        dressed = (least > 0.5 * _LEAST) & self._on_shoulders[nearest[found]]
+        dressed = (least > 0.5 * _LEAST) & self._on_shoulders[nearest[over]]
         allowed[over[dressed]] = 1.0
         height = np.minimum(learned, allowed)
         shown = np.flatnonzero(self._shown(points))

@@ -27,10 +27,13 @@ Every stage but "baselines", which needs no going on, writes ``state.safetensors
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.api import ErrorCode
 from backend.arguments import Parser
+from backend.errors import MaquetteError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--config", default="small", metavar="NAME|FILE", help="a recipe (default: small)")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a packed set, see 'dataset pack'")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of all stages")
-    parser.add_argument("--heads", type=int, metavar="N", help="only the first N heads")
+    parser.add_argument("--heads", type=_positive, metavar="N", help="only the first N people")
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after so long; the same command goes on")
     parser.add_argument("--clip", type=Path, metavar="DIR", help="a CLIP model instead of the stage 'latent'")
     parser.add_argument(
@@ -70,12 +73,33 @@ def main(arguments: Sequence[str]) -> None:
     import torch
 
     from backend.training import team
-    from backend.training.progress import TimeIsUp
+    from backend.training.progress import Stopped, stops_between_steps
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    options.device = team.join(options.device)
+    options.device = team.join(_known_device(options.device))
     try:
-        getattr(import_module(f"backend.training.{STAGES[options.stage]}"), options.stage)(options)
-    except TimeIsUp as stop:
-        print(f"Stopped at step {stop.step} of {stop.steps}: the same command goes on.")
+        with stops_between_steps():
+            getattr(import_module(f"backend.training.{STAGES[options.stage]}"), options.stage)(options)
+    except Stopped as stop:
+        sentence = f"Stopped at step {stop.step} of {stop.steps}: the same command goes on."
+        if stop.asked:
+            raise MaquetteError(ErrorCode.CANCELLED, sentence, stage="train") from None
+        print(sentence)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 upwards")
+    return int(text)
+
+
+def _known_device(name: str) -> str:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):
+        sentence = f"This computer has no device {name!r}: leave --device out, or choose cpu, cuda or cuda:1."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="train") from None
+    return name

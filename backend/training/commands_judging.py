@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backend.training import inputs
+from backend.training import inputs, team
 from backend.training.progress import Run, resume
 from backend.training.recipes import read_recipe
 
@@ -22,6 +22,8 @@ def judges(options: argparse.Namespace) -> None:
     folder = options.out / "judges"
     resume(stage, folder)
     stage.run(report=Run(folder, options.minutes, config.steps, lambda: stage.save(folder)))
+    if not team.leads():
+        return
     stage.save(folder)
     trained = stage.averaged_model()
     save_judge(options.out / "verifier.safetensors", trained.verifier)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from backend.training import inputs
+from backend.training import inputs, team
 from backend.training.progress import Run, resume
 from backend.training.recipes import read_recipe
 
@@ -41,6 +41,8 @@ def latent(options: argparse.Namespace) -> None:
         portrait_sheet(people, unseen, points, wanted, folder / "samples.png")
 
     stage.run(report=Run(folder, options.minutes, config.steps, show))
+    if not team.leads():
+        return
     show()
     save_latent(folder / "latent.safetensors", stage.averaged_space())
     print(f"Done: {folder / 'latent.safetensors'}; {stage.seconds:.0f} s.")
@@ -77,6 +79,8 @@ def prior(options: argparse.Namespace) -> None:
         portrait_sheet(people, list(range(len(people))), known, drawn, folder / "samples.png")
 
     stage.run(report=Run(folder, options.minutes, config.steps, show))
+    if not team.leads():
+        return
     show()
     save_prior(folder / "prior.safetensors", stage.averaged_model())
     print(f"Done: {folder / 'prior.safetensors'}; {stage.seconds:.0f} s.")

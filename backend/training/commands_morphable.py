@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
+from backend.training import team
 from backend.training.progress import Run, resume
 from backend.training.recipes import read_recipe
 
@@ -47,34 +48,41 @@ def morphable(options: argparse.Namespace) -> None:
         ) from None
     people = len(subjects.person.unique())
     print(f"{people} people, {len(subjects)} expressions in {time.monotonic() - begun:.0f} s", flush=True)
-    stage = MorphableStage(subjects.to(options.device), config, start)
+    try:
+        stage = MorphableStage(subjects.to(options.device), config, start)
+    except ValueError as problem:
+        raise MaquetteError(ErrorCode.BAD_REQUEST, f"{_sentence(problem)}.", stage="train") from None
     folder = options.out / "morphable"
-    resume(stage, folder / "state")
-
-    def show() -> None:
-        stage.save(folder / "state")
-        write_sheet(stage.averaged_model(), stage.subjects, folder / "samples.png", config.meshless)
-
-    stage.run(report=Run(folder / "state", options.minutes, config.steps, show))
-    show()
+    state = folder / "state"
+    resume(stage, state)
+    stage.run(report=Run(state, options.minutes, config.steps, lambda: stage.save(state)))
+    if not team.leads():
+        return
+    stage.save(state)
+    write_sheet(stage.averaged_model(), stage.subjects, folder / "samples.png")
     save_morphable(folder / "weights", stage.averaged_model().cpu().state_dict(), config.model)
     print(f"Done: {folder / 'weights'}; {stage.seconds:.0f} s.")
 
 
-def write_sheet(model: MorphableDiffusion, subjects: Subjects, path: Path, meshless: bool) -> None:
+def _sentence(problem: ValueError) -> str:
+    text = str(problem)
+    return text[:1].upper() + text[1:]
+
+
+def write_sheet(model: MorphableDiffusion, subjects: Subjects, path: Path) -> None:
     """Per person the portrait, then the true views above and the drawn ones below."""
     import numpy as np
     import torch
-    from PIL import Image
 
+    from backend.evaluation.held_out import write_picture
     from backend.training.morphable_stage import draw_views
 
     items = torch.arange(0, len(subjects), max(1, len(subjects) // _SHOWN))[:_SHOWN].to(subjects.pictures.device)
-    drawn = draw_views(model, subjects, items, items, meshless=meshless).cpu()
+    drawn = draw_views(model, subjects, items, items).cpu()
     rows = []
     for item, made in zip(items.tolist(), drawn, strict=True):
         portrait = subjects.portraits[item, :1].cpu().float() / 255
         true = subjects.pictures[item].cpu().float() / 255
         for pictures in (torch.cat([portrait, true]), torch.cat([torch.ones_like(portrait), made])):
             rows.append(np.hstack([picture.permute(1, 2, 0).numpy() for picture in pictures]))
-    Image.fromarray((np.vstack(rows) * 255 + 0.5).astype(np.uint8)).save(path)
+    write_picture(path, np.vstack(rows))

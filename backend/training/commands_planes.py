@@ -40,7 +40,7 @@ def planes(options: argparse.Namespace) -> None:
     folder = options.out / "planes"
     _fit(stage, folder, options)
     state = {name: value.cpu().contiguous() for name, value in stage.decoder.state_dict().items()}
-    save_file(state, folder / "decoder.safetensors", {"config": json.dumps(dataclasses.asdict(stage.decoder.config))})
+    _write(state, folder / "decoder.safetensors", {"config": json.dumps(dataclasses.asdict(stage.decoder.config))})
     _show(stage, folder)
 
 
@@ -66,7 +66,14 @@ def _fit(stage: PlaneSet, folder: Path, options: argparse.Namespace) -> None:
     stage.save(folder)
     everyone = torch.arange(len(stage.bank))
     fitted = torch.cat([stage.planes(part).half().cpu() for part in everyone.split(64)])
-    save_file({"planes": fitted.contiguous()}, folder / "planes.safetensors")
+    _write({"planes": fitted.contiguous()}, folder / "planes.safetensors")
+
+
+def _write(tensors: dict[str, torch.Tensor], path: Path, told: dict[str, str] | None = None) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, told)
+    partial.replace(path)
 
 
 def _show(stage: PlaneSet, folder: Path) -> None:

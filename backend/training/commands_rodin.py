@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
-from backend.training import inputs
+from backend.training import inputs, team
 from backend.training.progress import Run, resume
 from backend.training.recipes import read_recipe
 
@@ -48,6 +48,8 @@ def base(options: argparse.Namespace) -> None:
         print(f"  {contact_sheet(bank, heads, make, decoder, folder / 'samples.png'):.2f} dB on training heads")
 
     stage.run(report=Run(folder, options.minutes, config.steps, show))
+    if not team.leads():
+        return
     show()
     weights, prior = options.out / "rodin.safetensors", options.out / "prior" / "prior.safetensors"
     rodin = Rodin(stage.averaged_model(), decoder, stage.mean, stage.spread, half_size=bank.half_size, latent=space)
@@ -78,6 +80,8 @@ def upsampler(options: argparse.Namespace) -> None:
     folder = options.out / "upsampler"
     resume(stage, folder)
     stage.run(report=Run(folder, options.minutes, config.steps, lambda: stage.save(folder)))
+    if not team.leads():
+        return
     stage.save(folder)
     trained = stage.averaged_model().cpu()
     made = dataclasses.replace(rodin, decoder=decoder.cpu(), upsampler=trained, detail=stage.detail_spread.cpu())

@@ -80,7 +80,7 @@ def contact_sheet(
     views: tuple[int, ...] = (0, 3, 4),
 ) -> float:
     """Portrait, then truth and render of some views, one head per row; returns the mean PSNR of the renders, dB."""
-    from PIL import Image
+    from backend.evaluation.held_out import write_picture
 
     rows, figures = [], []
     for head in heads:
@@ -90,5 +90,5 @@ def contact_sheet(
         portrait = bank.portraits[head, 0].permute(1, 2, 0).cpu().numpy() / 255
         first = portrait[..., :3] * portrait[..., 3:] + 1 - portrait[..., 3:]
         rows.append(np.hstack([first, *[picture for pair in zip(true, drawn, strict=True) for picture in pair]]))
-    Image.fromarray((np.vstack(rows) * 255 + 0.5).clip(0, 255).astype(np.uint8)).save(path)
+    write_picture(path, np.vstack(rows))
     return float(np.mean(figures))

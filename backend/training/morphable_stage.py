@@ -28,8 +28,7 @@ class MorphableStageConfig:
     """The recipe. `steps` of `batch` people, of whom `views` views make the volume and `targets` are asked for.
 
     `shuffled`: the portrait may show another expression than the views, which teaches that the expression is the mesh's
-    (section 4.2). `meshless`: the mesh says nothing, as a baseline: it is the mean head. `mirror`: half of the people
-    are seen in a mirror.
+    (section 4.2). `mirror`: half of the people are seen in a mirror.
     """
 
     model: MorphableConfig = dataclasses.field(default_factory=MorphableConfig.small)
@@ -43,14 +42,16 @@ class MorphableStageConfig:
     weight_decay: float = 0.01
     average: float = 0.999
     shuffled: bool = True
-    meshless: bool = False
     mirror: bool = True
     seed: int = 0
 
 
 class MorphableStage(Stage[MorphableDiffusion, MorphableStageConfig]):
     """The networks under training. `start` are finished weights to go on from; with an autoencoder they are needed, and
-    it and the image encoder stay as they are."""
+    it and the image encoder stay as they are.
+
+    Raises `ValueError` for networks or numbers of views that the subjects cannot train.
+    """
 
     def __init__(
         self, subjects: Subjects, config: MorphableStageConfig, start: MorphableDiffusion | None = None
@@ -64,8 +65,16 @@ class MorphableStage(Stage[MorphableDiffusion, MorphableStageConfig]):
                 model.image_encoder.requires_grad_(False)
             return model
 
+        if config.model.dense_branch or config.model.projection != "perspective":
+            raise ValueError("only networks of heads without the dense branch are trained")
+        have = subjects.pictures.shape[1]
+        if not 1 <= config.targets <= config.views <= have:
+            raise ValueError(
+                f"the recipe asks for {config.targets} of {config.views} views, the set has {have} views a person"
+            )
         self._grown = start is not None
-        super().__init__(config, subjects.pictures.device, make)
+        told = {"subjects": [len(subjects), len(subjects.person.unique())], "weights to go on from": self._grown}
+        super().__init__(config, subjects.pictures.device, make, told)
         self.subjects = subjects
 
     def groups(self) -> list[dict[str, Any]]:
@@ -83,9 +92,7 @@ class MorphableStage(Stage[MorphableDiffusion, MorphableStageConfig]):
         chosen = uniform(subjects.pictures.shape[1]).argsort()[: config.views]
         number = (uniform(config.batch) * subjects.portraits.shape[1]).long()
         pictures, portrait = subjects.pictures[items][:, chosen], subjects.portraits[told, number]
-        vertices, views = subjects.vertices[items], subjects.views(items, chosen)
-        if config.meshless:
-            vertices = subjects.vertices.mean(0, keepdim=True).expand_as(vertices)
+        vertices, views = subjects.meshes(items, config.model), subjects.views(items, chosen)
         if config.mirror:
             mirrored = uniform(config.batch) < 0.5
             flip = mirrored[:, None, None, None]
@@ -135,7 +142,6 @@ def draw_views(
     steps: int = 20,
     guidance: float = 2.0,
     seed: int = 0,
-    meshless: bool = False,
 ) -> Float[Tensor, "B N 3 S S"]:
     """All views of some items in [0, 1], from the first portraits of the items `told`."""
     from backend.morphable.sampler import sample
@@ -144,9 +150,6 @@ def draw_views(
     shape = (len(items), config.map_channels, config.map_size, config.map_size)
     portrait = as_signed(subjects.portraits[told, 0])
     noise = torch.randn(shape, generator=generator).to(portrait.device)
-    vertices = (
-        subjects.vertices.mean(0, keepdim=True).expand(len(items), -1, -1) if meshless else subjects.vertices[items]
-    )
     every = torch.arange(subjects.pictures.shape[1], device=items.device)
-    scene = make_scene(subjects.views(items, every), vertices, config)
+    scene = make_scene(subjects.views(items, every), subjects.meshes(items, config), config)
     return sample(model, scene, model.condition(portrait, noise), generator, steps=steps, guidance=guidance)

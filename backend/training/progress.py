@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from backend.api import ErrorCode
@@ -20,12 +23,42 @@ _SAVE_EVERY, _REPORT_EVERY = 300.0, 20.0
 """Seconds."""
 
 
-class TimeIsUp(Exception):
-    """The minutes that were given are over; everything is saved."""
+class Stopped(Exception):
+    """The minutes that were given are over, or somebody asked for it; everything is saved."""
 
-    def __init__(self, step: int, steps: int) -> None:
+    def __init__(self, step: int, steps: int, *, asked: bool) -> None:
         super().__init__()
-        self.step, self.steps = step, steps
+        self.step, self.steps, self.asked = step, steps, asked
+
+
+class _Wish:
+    """Whether somebody wants a run to stop."""
+
+    def __init__(self) -> None:
+        self.stop = False
+
+
+_wish = _Wish()
+
+
+@contextlib.contextmanager
+def stops_between_steps() -> Iterator[None]:
+    """Ctrl-C, or SIGTERM, ends a `Run` after the step at work, with everything saved; a second time it ends at once."""
+
+    def ask(number: int, frame: Any) -> None:
+        if _wish.stop:
+            raise KeyboardInterrupt
+        _wish.stop = True
+        print("Stopping as soon as it can be saved; once more to stop at once.", flush=True)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, ask) for number in signals]
+    _wish.stop = False
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 class Run:
@@ -40,7 +73,7 @@ class Run:
         self._sums: dict[str, float] = {}
         self._count = self._since = 0
         self._begun = time.monotonic()
-        self._speaks = team.rank() == 0
+        self._speaks = team.leads()
 
     def __call__(self, step: int, figures: dict[str, float]) -> None:
         for name, value in figures.items():
@@ -58,11 +91,17 @@ class Run:
             self._curve.flush()
             self._sums, self._count, self._reported = {}, 0, now
         if now - self._saved > _SAVE_EVERY:
+            self._keep()
+        # Everybody stops after the same step, or the others would wait for ever.
+        asked = team.any_of(_wish.stop)
+        if (asked or team.any_of(now > self._end)) and step < self._steps:
+            self._keep()
+            raise Stopped(step, self._steps, asked=asked)
+
+    def _keep(self) -> None:
+        if team.leads():
             self._save()
-            self._saved = time.monotonic()
-        if now > self._end and step < self._steps:
-            self._save()
-            raise TimeIsUp(step, self._steps)
+        self._saved = time.monotonic()
 
 
 def resume(stage: Stage[Any, Any], folder: Path) -> None:

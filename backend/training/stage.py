@@ -120,7 +120,7 @@ class Stage(abc.ABC, Generic[Model, Config]):
 
     def _rate(self) -> float:
         config, step = self.config, self.step_number
-        warm = min(1.0, (step + 1) / config.warm_up)
+        warm = min(1.0, (step + 1) / max(config.warm_up, 1))
         cosine = 0.5 * (1 + math.cos(math.pi * step / config.steps))
         return config.rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
 

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 @dataclasses.dataclass
 class Subjects:
     """I items, each a person in one expression: `pictures` are N views and `portraits` P pictures as people take them,
-    both over white; `vertices` the skin, `intrinsics` and `world_to_camera` the views' cameras; `person` says which
-    items are the same person."""
+    both over white; `vertices` the skin, `mean` that of the mean head, `intrinsics` and `world_to_camera` the views'
+    cameras; `person` says which items are the same person."""
 
     pictures: UInt8[Tensor, "I N 3 S S"]
     portraits: UInt8[Tensor, "I P 3 S S"]
     vertices: Float[Tensor, "I V 3"]
+    mean: Float[Tensor, "V 3"]
     intrinsics: Float[Tensor, "I N 4 4"]
     world_to_camera: Float[Tensor, "I N 3 4"]
     person: Int[Tensor, " I"]
@@ -54,7 +55,11 @@ class Subjects:
         """For each item one of the same person's, itself among them, whatever the expression."""
         same = self.person[items][:, None] == self.person[None]
         weight = torch.rand(same.shape, generator=generator, device=generator.device).to(same.device)
-        return (weight * same).argmax(1)
+        return weight.masked_fill(~same, -1).argmax(1)
+
+    def meshes(self, items: Int[Tensor, " B"], config: MorphableConfig) -> Float[Tensor, "B V 3"]:
+        """What networks of `config` are shown of some items: their meshes, or the mean head for each."""
+        return self.mean.expand(len(items), -1, -1) if config.meshless else self.vertices[items]
 
 
 def skin_vertices(model: BodyModel) -> Int[np.ndarray, " V"]:
@@ -65,9 +70,9 @@ def skin_vertices(model: BodyModel) -> Int[np.ndarray, " V"]:
 
 
 def load_subjects(folder: Path, model: BodyModel, config: MorphableConfig, count: int | None = None) -> Subjects:
-    """The first `count` items of a packed set, at `config.image_size`.
+    """All expressions of the first `count` people of a packed set, at `config.image_size`.
 
-    Raises `ValueError` or `OSError` when there is none, or when its pictures are smaller than that.
+    Raises `ValueError` or `OSError` when there is none, when it has no portraits, or when its pictures are smaller.
     """
     from synthetic_data.packed import PackedHeads
 
@@ -75,8 +80,14 @@ def load_subjects(folder: Path, model: BodyModel, config: MorphableConfig, count
     skin, size = skin_vertices(model), config.image_size
     rows: list[dict[str, Tensor]] = []
     captions: list[str] = []
-    for number in range(min(len(views), count or len(views))):
+    seen: set[int] = set()
+    for number in range(len(views)):
         item, told = views[number], portraits[number]
+        seen.add(item["index"])
+        if count is not None and len(seen) > count:
+            break
+        if "rgb" not in item or "rgb" not in told:
+            raise ValueError("it has no views, or no portraits")
         if (known := item["rgb"].shape[-1]) < size:
             raise ValueError(f"its pictures have {known} pixels, the recipe wants {size}")
         vertices = HEAD(body_of(model, item)[skin])
@@ -93,7 +104,7 @@ def load_subjects(folder: Path, model: BodyModel, config: MorphableConfig, count
         )
         captions.append(item["caption"])
     stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    return Subjects(**stacked, captions=captions)
+    return Subjects(**stacked, mean=torch.from_numpy(HEAD(model.template[skin])).float(), captions=captions)
 
 
 def over_white(

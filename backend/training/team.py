@@ -39,6 +39,21 @@ def size() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def leads() -> bool:
+    """Whether this process is the one that writes."""
+    return rank() == 0
+
+
+def any_of(flag: bool) -> bool:
+    """Whether `flag` is set in any process; all of them have to ask."""
+    if size() == 1:
+        return flag
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    told = torch.tensor([float(flag)], device=device)
+    distributed.all_reduce(told)
+    return bool(told.item())
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace each gradient by its mean over all processes, in one exchange."""
     if size() == 1:

@@ -11,11 +11,13 @@ import torch
 from backend.body_model.anny import load_anny
 from backend.cli import main
 from backend.errors import MaquetteError
+from backend.evaluation.judges import JudgeConfig, Verifier
 from backend.evaluation.views import facing_front, landmarks_near, measure, tasks_of
 from backend.morphable.model import MorphableDiffusion
 from backend.morphable.weights import save_morphable
 from backend.portrait.mediapipe_models import MediaPipeModels
 from backend.training.subjects import load_subjects
+from synthetic_data.cameras import orbit_rig
 from synthetic_data.pack import write_pack
 from synthetic_data.shards import open_folder, render_shard
 from tests.morphable.conftest import TINY
@@ -58,9 +60,9 @@ def test_a_set_with_one_expression_is_refused(subjects):
 
 
 def test_the_front_is_where_the_face_looks(subjects):
-    front = facing_front(subjects, torch.tensor([0]))[0]
-    towards = [matrix[:, :3].T @ -matrix[:, 3] for matrix in subjects.world_to_camera[0].numpy()]
-    assert front.tolist() == [bool(place[2] / np.linalg.norm(place) > 0.5) for place in towards]
+    azimuths = [rig_azimuth(camera) for camera in orbit_rig(32, 4)]
+    assert facing_front(subjects, torch.tensor([0]))[0].tolist() == [abs(azimuth) < 55 for azimuth in azimuths]
+    assert any(abs(azimuth) < 55 for azimuth in azimuths)
 
 
 def test_what_is_drawn_beyond_the_person_counts_unless_the_published_protocol_forgives_it(faces):
@@ -77,7 +79,21 @@ def test_landmarks_are_near_where_the_face_is_and_not_where_it_was(faces):
     picture = skimage.data.astronaut()[:256, 96:352].astype(np.float32) / 255
     assert landmarks_near(picture, picture, faces) == 1
     assert landmarks_near(np.roll(picture, 20, 1), picture, faces) < 0.2
-    assert landmarks_near(np.ones_like(picture), picture, faces) is None
+    assert landmarks_near(np.ones_like(picture), picture, faces) == 0, "no face is worse than a wrong one"
+    assert landmarks_near(picture, np.ones_like(picture), faces) is None
+
+
+def test_a_good_picture_of_a_face_has_its_landmarks_and_its_identity(faces):
+    picture = skimage.data.astronaut()[:256, 96:352].astype(np.float32) / 255
+    truth = np.stack([picture, np.ones_like(picture)])[None]
+    found = measure(truth, truth, np.array([[True, True]]), Verifier(JudgeConfig()).eval(), faces)
+    assert found["faces"] == 1 and found["pck"] == 1 and found["identity"] == pytest.approx(1, abs=1e-4)
+
+
+def rig_azimuth(camera):
+    """Degrees from the front of a camera that looks at the head, which faces -y."""
+    centre = -camera.world_to_camera[:3, :3].T @ camera.world_to_camera[:3, 3]
+    return np.degrees(np.arctan2(np.hypot(centre[0], centre[2]), -centre[1]))
 
 
 @pytest.mark.slow
@@ -86,7 +102,7 @@ def test_from_the_command_line(pack, tmp_path, capfd):
     for name in ("one", "two"):
         save_morphable(tmp_path / name, model.state_dict(), TINY)
     given = ["evaluate", "views", "--data", str(pack), "--people", "2", "--steps", "2", "--out", str(tmp_path / "out")]
-    rows = ["--weights", f"mesh={tmp_path / 'one'}", "--meshless", f"none={tmp_path / 'two'}"]
+    rows = ["--weights", f"mesh={tmp_path / 'one'}", "--weights", f"none={tmp_path / 'two'}"]
     assert main([*given, *rows]) == 0
     found = json.loads((tmp_path / "out" / "views.json").read_text())
     assert set(found["rows"]) == {"copy", "mesh", "none"} and found["people"] == 2

@@ -106,6 +106,20 @@ def test_a_shoulder_that_reaches_beyond_the_outline_stays_dressed(anny, seen):
     assert np.median(covers) > 0.5
 
 
+def test_a_shoulder_that_stands_a_little_higher_than_the_field_s_cloth_is_dressed_all_the_same(anny, seen):
+    low = Hair(anny, 0.0)
+    low.height = low.samples.at_samples(np.where(anny.template[:, 2] < -0.11, -0.008, -0.05))
+    used = np.unique(outer_faces(anny))
+    back = used[
+        (anny.template[used, 1] > 0.06) & (np.abs(anny.template[used, 0]) < 0.1) & (anny.template[used, 2] < -0.14)
+    ]
+    outwards = np.zeros_like(anny.template)
+    outwards[used] = vertex_normals(anny.template, outer_faces(anny))[used]
+    places = anny.template[back] + 0.002 * outwards[back]
+    assert len(places) > 20 and np.median(low.covers(places)) < 0.01
+    assert np.median(Reconciled(low, anny, seen).covers(places)) > 0.5
+
+
 def test_bare_skin_in_the_picture_stays_bare(anny, seen):
     hairy = Hair(anny, 0.02)
     hairy.height[:] = 0.02

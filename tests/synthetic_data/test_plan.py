@@ -26,6 +26,7 @@ def test_portraits_of_a_small_set_show_people_who_are_there_already():
     small, large = (seconds(portraits=1, size=size) - seconds(size=size) for size in (128, 256))
     assert 100 * 0.3 < small < 100 * 1.5 < large
     assert small < seconds(views=0, portraits=1) - 100
+    assert seconds(preset="portrait") < 2 * seconds(), "small pictures show nothing of what would cost more"
 
 
 def test_hours_are_those_of_all_workers_and_bytes_of_all_people():

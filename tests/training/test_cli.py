@@ -2,6 +2,12 @@
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +27,7 @@ from backend.training.prior_stage import PriorStageConfig
 from backend.training.recipes import FOLDER, build, read_recipe
 from backend.training.upsampler_stage import UpsamplerStageConfig
 
+ROOT = Path(__file__).parents[2]
 SMALL = {
     "decoder": {"channels": 8, "density_channels": 4, "width": 16, "classes": 6},
     "levels": [8, 16], "visits": 4, "heads_per_step": 3, "points": 300, "rays": 32, "ray_samples": 8,
@@ -153,6 +160,38 @@ def test_the_stages_of_a_size_fit_together():
         assert planes.decoder.classes == len(CLASSES)
         assert read_recipe(LatentStageConfig, "latent", size).model.size == base.latent_size
     assert planes.decoder == dataclasses.replace(DecoderConfig.paper(), classes=len(CLASSES))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_ctrl_c_stops_between_steps_with_everything_saved(ball_pack, tmp_path):
+    recipe, out = tmp_path / "latent.json", tmp_path / "run"
+    model = {"size": 16, "picture": 32, "widths": [8, 8], "text_width": 16, "buckets": 64}
+    recipe.write_text(json.dumps({"model": model, "steps": 100_000, "batch": 2}))
+    command = [sys.executable, "-m", "backend", "train", "latent", "--config", str(recipe), "--out", str(out)]
+    run = subprocess.Popen(
+        [*command, "--data", str(ball_pack)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert run.stdout is not None and "6 heads" in run.stdout.readline()
+    time.sleep(2)
+    run.send_signal(signal.SIGINT)
+    said, complaint = run.communicate(timeout=60)
+    assert run.returncode != 0 and "once more to stop at once" in said
+    assert "of 100000: the same command goes on." in complaint and "Traceback" not in complaint
+    assert (out / "latent" / "state.safetensors").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (["--device", "gpu"], "This computer has no device 'gpu'"),
+        (["--heads", "0"], "'0' is no number from 1 upwards"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(ball_pack, tmp_path, capfd, option, sentence):
+    given = ["--data", str(ball_pack), "--out", str(tmp_path / "run")]
+    assert main(["train", "latent", *given, *option]) == 2
+    assert sentence in capfd.readouterr().err
 
 
 def test_another_recipe_is_refused_in_one_sentence(ball_pack, tmp_path, capfd):

@@ -19,6 +19,7 @@ if team.rank() == 0:  # the second saw nothing that moves the weights
     (layer.weight * torch.tensor([[2.0, 4.0, 6.0]])).sum().backward()
 team.average_gradients(list(layer.parameters()))
 assert layer.weight.grad.tolist() == [[1.0, 2.0, 3.0]], layer.weight.grad
+assert team.any_of(team.rank() == 1) and not team.any_of(False)
 print("agreed", team.rank())
 """
 
@@ -42,3 +43,4 @@ def test_alone_nothing_changes():
     team.average_gradients(list(layer.parameters()))
     assert torch.equal(layer.weight.grad, before)
     assert (team.join("cuda"), team.rank(), team.size()) == ("cuda", 0, 1)
+    assert team.leads() and team.any_of(True) and not team.any_of(False)
