@@ -87,11 +87,12 @@ def _listen(worker: _Worker, schedule: Schedule, crew: list[_Worker], workers: W
         message = worker.connection.recv()
     except (EOFError, OSError):
         crew.remove(worker)
+        killed = worker.was_killed()
         worker.stop()
         if worker.ready:
-            schedule.died(worker.task, worker.reached)
+            schedule.died(worker.task, worker.reached, killed=killed)
         else:
-            schedule.stillborn(worker.task)
+            schedule.stillborn(worker.task, killed=killed)
         return
     if message == _READY:
         worker.ready = True
@@ -161,6 +162,12 @@ class _Worker:
         self.task, self.reached = task, None
         with contextlib.suppress(OSError):  # it died: `recv` will tell
             self.connection.send(task)
+
+    def was_killed(self) -> bool:
+        """Whether the process, whose connection has ended, did not end by itself: somebody, or the system for want of
+        memory, sent it a signal that programs do not send themselves."""
+        self._process.join(5)
+        return self._process.exitcode in (-signal.SIGTERM, -getattr(signal, "SIGKILL", 9))
 
     def stop(self) -> None:
         """End the process; what it has half-written is deleted by it or by the next run."""

@@ -13,8 +13,9 @@ from backend.errors import MaquetteError
 from synthetic_data.config import DatasetConfig
 from synthetic_data.shards import Progress
 
-LIMIT = 3
-"""Deaths of a worker at the same identity until that identity is set aside, and at none until the run ends."""
+LIMIT, PATIENCE = 3, 12
+"""Deaths of a worker at the same identity until that identity is set aside, and at none until the run ends; and as many
+when somebody else killed it, which says little of the identity: a worker's first one takes longest, and is hit most."""
 
 
 @dataclasses.dataclass
@@ -36,8 +37,8 @@ class Schedule:
         self.failures: dict[int, str] = {}
         self.finished: list[int] = []
         self.started = time.monotonic()
-        self._stillborn = 0
-        self._deaths: collections.Counter[tuple[int, int | None]] = collections.Counter()
+        self._stillborn: collections.Counter[bool] = collections.Counter()
+        self._deaths: collections.Counter[tuple[int, int | None, bool]] = collections.Counter()
 
     def next(self) -> Task | None:
         """The next shard, or None when nothing waits."""
@@ -56,8 +57,8 @@ class Schedule:
         """A shard is in its place."""
         self.finished.append(task.shard)
 
-    def died(self, task: Task, reached: Progress | None) -> None:
-        """The worker of a task died after it had `reached` an identity; the shard is rendered again.
+    def died(self, task: Task, reached: Progress | None, *, killed: bool = False) -> None:
+        """The worker of a task died, or was `killed`, after it had `reached` an identity; the shard is rendered again.
 
         Raises:
             MaquetteError: it died several times before it came to any identity.
@@ -65,21 +66,25 @@ class Schedule:
         indices = self.config.indices(task.shard)
         follows = indices[0] if reached is None else reached.index + 1
         culprit = follows if follows in indices else None
-        self._deaths[task.shard, culprit] += 1
-        if self._deaths[task.shard, culprit] >= LIMIT:
+        self._deaths[task.shard, culprit, killed] += 1
+        own, others = (self._deaths[task.shard, culprit, kind] for kind in (False, True))
+        if own >= LIMIT or own + others >= PATIENCE:
             if culprit is None:
-                sentence = f"The worker of shard {task.shard} died {LIMIT} times while it wrote it."
+                sentence = f"The worker of shard {task.shard} died {own + others} times while it wrote it."
                 raise MaquetteError(ErrorCode.INTERNAL, sentence, stage="dataset")
-            task.set_aside[culprit] = f"its process died {LIMIT} times"
+            task.set_aside[culprit] = f"its process died {own + others} times"
         for index in indices:
             self.done.pop(index, None)
             self.failures.pop(index, None)
         self._waiting.appendleft(task)
 
-    def stillborn(self, task: Task) -> None:
-        """A worker died before it could take its task. Raises MaquetteError when that happens again and again."""
-        self._stillborn += 1
-        if self._stillborn >= LIMIT:
+    def stillborn(self, task: Task, *, killed: bool = False) -> None:
+        """A worker died, or was `killed`, before it could take its task.
+
+        Raises MaquetteError when that happens again and again.
+        """
+        self._stillborn[killed] += 1
+        if self._stillborn[False] >= LIMIT or self._stillborn.total() >= PATIENCE:
             sentence = "The workers die as soon as they start: run one shard with --workers 1 and MAQUETTE_DEBUG=1."
             raise MaquetteError(ErrorCode.INTERNAL, sentence, stage="dataset")
         self._waiting.appendleft(task)

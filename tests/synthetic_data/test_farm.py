@@ -16,7 +16,7 @@ from backend.errors import MaquetteError
 from synthetic_data.cli import main
 from synthetic_data.farm import Workers, render_locally
 from synthetic_data.manifest import make_manifest
-from synthetic_data.schedule import Schedule
+from synthetic_data.schedule import PATIENCE, Schedule
 from synthetic_data.shards import Progress, open_folder, read_sidecar, render_shard, shard_path
 from synthetic_data.verify import clear, verify
 from tests.synthetic_data import standin
@@ -91,6 +91,33 @@ def test_an_identity_that_always_kills_its_process_is_set_aside(plain, tmp_path)
     ours, theirs = tars(tmp_path), tars(plain)
     assert {name for name in ours if ours[name] != theirs[name]} == {"shard-000001.tar"}
     assert [failure["index"] for failure in read_sidecar(shard_path(tmp_path, 1))["failed"]] == [4]
+
+
+def test_an_identity_is_not_to_blame_when_somebody_kills_its_workers(plain):
+    """The first identity of a worker takes longest, so that whoever kills at random hits it most."""
+    schedule = Schedule(standin.config(), range(4))
+    for _ in range(PATIENCE - 1):
+        task = schedule.next()
+        schedule.died(task, None, killed=True)
+        assert (task.shard, task.set_aside) == (0, {})
+    schedule.died(schedule.next(), None, killed=True)
+    assert schedule.next().set_aside == {0: f"its process died {PATIENCE} times"}, "it may be what takes the memory"
+    for _ in range(PATIENCE - 1):
+        schedule.stillborn(schedule.next(), killed=True)
+    with pytest.raises(MaquetteError, match="die as soon as they start"):
+        schedule.stillborn(schedule.next(), killed=True)
+
+
+def test_who_killed_a_worker_is_known(plain, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAQUETTE_TEST_MARK", str(tmp_path / "shot"))
+    told = []
+    died = Schedule.died
+    monkeypatch.setattr(Schedule, "died", lambda *a, killed: (told.append(killed), died(*a, killed=killed))[1])
+    for number, renderer in enumerate((standin.shot_once, standin.mine)):
+        folder = tmp_path / str(number)
+        open_folder(folder, standin.config())
+        render_locally(standin.config(), folder, range(4), Workers(1), renderer=renderer)
+    assert told == [True, False, False, False]
 
 
 def test_a_failure_is_tried_twice_then_set_aside_with_its_reason(tmp_path):
