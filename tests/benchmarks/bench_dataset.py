@@ -49,14 +49,16 @@ def outside_rendering(identities: int = 3) -> None:
     print(f"  per identity, a share of {outside / whole:.1%}; {cpu / identities / 24:.2f} core-s per view in all")
 
 
-def ray_against_plain() -> None:
-    """The same jobs with two processes and with two actors of a cluster that is started for it."""
+def ray_against_plain(identities: int) -> None:
+    """The same jobs with two processes and with two actors of a cluster that is started for it. The start is the same
+    for few heads and for many, so the ratio falls with their number."""
     if importlib.util.find_spec("ray") is None:
         print("ray is not installed")
         return
     standins = standin.config(count=300, identities_per_shard=10)
-    heads = DatasetConfig(count=8, size=64, views=4, portraits=0, identities_per_shard=2)
-    for name, config, renderer in (("300 stand-ins", standins, standin.slow), ("8 heads of 64²", heads, render_anny)):
+    heads = DatasetConfig(count=identities, size=64, views=4, portraits=0, identities_per_shard=2)
+    jobs = (("300 stand-ins", standins, standin.slow), (f"{identities} heads of 64²", heads, render_anny))
+    for name, config, renderer in jobs:
         plain, actors = (farm_seconds(config, renderer, on_ray) for on_ray in (False, True))
         print(f"{name}: farm {plain[0]:.1f} s, Ray {actors[0]:.1f} s, ratio {actors[0] / plain[0]:.2f}")
         print(f"  of these until the first identity: farm {plain[1]:.1f} s, Ray {actors[1]:.1f} s")
@@ -139,7 +141,7 @@ def main() -> None:
     parts = ("ray", "memory", "outside", "views")  # those bound to one core come last
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)} (default: all)")
-    parser.add_argument("--identities", type=int, default=30, help="of the part 'memory' (default: 30)")
+    parser.add_argument("--identities", type=int, default=30, help="of the parts 'memory' and 'ray' (default: 30)")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(parts):
         parser.error(f"there is no part {min(unknown)!r}")
@@ -149,7 +151,7 @@ def main() -> None:
         if part == "outside":
             outside_rendering()
         elif part == "ray":
-            ray_against_plain()
+            ray_against_plain(options.identities)
         elif part == "memory":
             memory_growth(options.identities)
         else:
