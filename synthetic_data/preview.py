@@ -16,6 +16,8 @@ from synthetic_data.reader import DataSet, Person
 from synthetic_data.record import View
 
 GROUND = (0.93, 0.93, 0.92)
+WIDEST = 32_000
+"""Pixels across a picture of the page."""
 _CLASS_COLOURS = np.array(
     [
         (240, 240, 238), (224, 172, 140), (70, 130, 180), (250, 250, 210), (214, 92, 110), (110, 70, 40), (60, 40, 25),
@@ -47,7 +49,7 @@ def write_preview(folder: Path, out: Path, *, first: int | None = None, count: i
         files = {}
         for kind in data.config.passes:
             files[kind] = f"{person.entry.index:07d}-{kind}.jpg"
-            strip = np.concatenate([shown(person, view, kind) for view in around(person.views)], 1)
+            strip = narrowed(np.concatenate([shown(person, view, kind) for view in around(person.views)], 1))
             write_whole(out / files[kind], _jpeg(strip))
         listed.append(_described(person, files))
     write_whole(out / "index.html", _page(data.config.name, listed, people[0].data["classes"]).encode())
@@ -81,6 +83,12 @@ def person_sheet(person: Person, passes: Sequence[str], columns: int = 12) -> np
         block += [blank] * (-len(block) % columns)
         rows += [np.concatenate(block[i : i + columns], 1) for i in range(0, len(block), columns)]
     return np.concatenate(rows)
+
+
+def narrowed(strip: np.ndarray) -> np.ndarray:
+    """A strip of pictures with every second or third pixel alone if it is too wide for a browser, and for JPEG."""
+    step = -(-strip.shape[1] // WIDEST)
+    return strip[::step, ::step]
 
 
 def around(views: Sequence[View]) -> list[View]:

@@ -10,7 +10,7 @@ from backend.errors import MaquetteError
 from backend.radiance.cameras import Camera
 from synthetic_data.export_transforms import export_transforms
 from synthetic_data.png import decode_png
-from synthetic_data.preview import contact_sheet, person_sheet, shown, three_views, write_preview
+from synthetic_data.preview import contact_sheet, narrowed, person_sheet, shown, three_views, write_preview
 from synthetic_data.reader import DataSet, Person
 from synthetic_data.record import DEPTH_UNIT
 from synthetic_data.shards import open_folder, render_shard
@@ -105,3 +105,8 @@ def test_words_of_a_caption_cannot_leave_the_script(folder, tmp_path, monkeypatc
 def test_nothing_to_show_is_said(folder, tmp_path):
     with pytest.raises(ValueError, match="from 500 on"):
         write_preview(folder, tmp_path, first=500)
+
+
+@pytest.mark.parametrize(("views", "size"), [(24, (256, 24 * 256)), (288, (86, 24576))])
+def test_a_person_with_many_views_still_fits_into_a_picture(views, size):
+    assert narrowed(np.zeros((256, views * 256, 3), np.uint8)).shape == (*size, 3)
