@@ -18,8 +18,6 @@ from backend.morphable.weights import save_morphable
 from backend.portrait.mediapipe_models import MediaPipeModels
 from backend.training.subjects import load_subjects
 from synthetic_data.cameras import orbit_rig
-from synthetic_data.pack import write_pack
-from synthetic_data.shards import open_folder, render_shard
 from tests.morphable.conftest import TINY
 from tests.morphable.invented import fill_module
 from tests.synthetic_data import standin
@@ -27,13 +25,7 @@ from tests.synthetic_data import standin
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("takes")
-    config = standin.config(count=3, size=32, views=4, portraits=1, takes=2)
-    open_folder(folder, config)
-    for shard in range(config.shards):
-        render_shard(config, shard, folder, standin.render)
-    write_pack(folder, folder / "pack")
-    return folder / "pack"
+    return standin.pack(tmp_path_factory.mktemp("takes"), count=3, size=32, views=4, portraits=1, takes=2)
 
 
 @pytest.fixture(scope="module")

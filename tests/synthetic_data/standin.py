@@ -14,8 +14,9 @@ from backend.body_model.anny import load_anny
 from backend.radiance.cameras import Camera
 from synthetic_data.archive import encode_npz
 from synthetic_data.config import DatasetConfig
+from synthetic_data.pack import write_pack
 from synthetic_data.record import encode_identity, encode_labels, encode_view, planned_views
-from synthetic_data.shards import Record
+from synthetic_data.shards import Record, open_folder, render_shard
 
 RADIUS = 0.15
 
@@ -78,6 +79,16 @@ def render(config: DatasetConfig, index: int, threads: int) -> Record:
         "mesh.npz": encode_npz({"neutral": vertices, "offsets": np.zeros((config.takes, 50, 3), np.float16)}),
     }
     return Record(first | members)
+
+
+def pack(folder: Path, **changes: object) -> Path:
+    """A set of balls, rendered into `folder` and packed: as trainers read people."""
+    made = config(**changes)
+    open_folder(folder, made)
+    for shard in range(made.shards):
+        render_shard(made, shard, folder, render)
+    write_pack(folder, folder / "pack")
+    return folder / "pack"
 
 
 def slow(config: DatasetConfig, index: int, threads: int) -> Record:

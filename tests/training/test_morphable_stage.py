@@ -13,9 +13,7 @@ from backend.morphable.weights import load_morphable
 from backend.radiance.cameras import Camera
 from backend.training.morphable_stage import MorphableStage, MorphableStageConfig, draw_views, mirror
 from backend.training.subjects import load_subjects
-from synthetic_data.pack import write_pack
 from synthetic_data.packed import PackedHeads
-from synthetic_data.shards import open_folder, render_shard
 from tests.morphable.conftest import TINY
 from tests.synthetic_data import standin
 
@@ -24,13 +22,7 @@ CONFIG = MorphableStageConfig(model=TINY, steps=40, batch=2, views=3, targets=2,
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("takes")
-    config = standin.config(count=3, size=32, views=4, portraits=2, takes=2)
-    open_folder(folder, config)
-    for shard in range(config.shards):
-        render_shard(config, shard, folder, standin.render)
-    write_pack(folder, folder / "pack")
-    return folder / "pack"
+    return standin.pack(tmp_path_factory.mktemp("takes"), count=3, size=32, views=4, portraits=2, takes=2)
 
 
 @pytest.fixture(scope="module")
