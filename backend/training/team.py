@@ -7,6 +7,7 @@ processes train with batches n times as large.
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ def join(device: str) -> str:
     cuda = device.startswith("cuda")
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if cuda else "gloo")
+        # A group left behind keeps threads that the interpreter's own end tears down: now and then the process aborts.
+        atexit.register(distributed.destroy_process_group)
     return f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device
 
 
