@@ -20,7 +20,7 @@ import platform
 import socket
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,22 @@ def render_shard(
     set_aside: Mapping[int, str] | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, Any]:
-    """Render one shard into `folder` and return its sidecar.
+    """`shard_progress` to its end, `report` told of each identity; returns the sidecar."""
+    for progress in shard_progress(config, shard, folder, renderer, threads=threads, set_aside=set_aside):
+        report(progress)
+    return read_sidecar(shard_path(folder, shard))
+
+
+def shard_progress(
+    config: DatasetConfig,
+    shard: int,
+    folder: Path,
+    renderer: Renderer,
+    *,
+    threads: int = 1,
+    set_aside: Mapping[int, str] | None = None,
+) -> Iterator[Progress]:
+    """Render one shard into `folder`, and tell of each identity when it is done.
 
     Args:
         config: of the set.
@@ -121,7 +136,6 @@ def render_shard(
             MemoryError, OSError and ImportError end the run, for they are no fault of the identity.
         threads: handed to the renderer; changes no byte.
         set_aside: identities that must not be tried, with the reason: they killed their process.
-        report: told of each identity when it is done.
 
     Raises:
         ValueError: this package would render other pictures.
@@ -145,7 +159,7 @@ def render_shard(
                 wall, cpu = time.monotonic() - wall, _cpu_seconds() - cpu
                 seconds[str(index)] = {"wall": round(wall, 3), "cpu": round(cpu, 3), **record.seconds}
                 size = sum(map(len, record.members.values()))
-                report(Progress(shard, index, cpu, wall, size, failure))
+                yield Progress(shard, index, cpu, wall, size, failure)
         digest = verify_members(partial, members, decode=True)
         sidecar = {
             "shard": shard,
@@ -164,7 +178,6 @@ def render_shard(
         }
         publish(partial, path)
         write_whole(path.with_suffix(".json"), encode_sidecar(sidecar))
-        return sidecar
     finally:
         partial.unlink(missing_ok=True)
 
