@@ -17,7 +17,7 @@ from backend.rodin.base import BaseConfig, BaseModel, Condition
 from backend.rodin.schedule import add_noise, signal
 from backend.training.augment import recrop, vary_light
 from backend.training.losses import point_loss, ray_loss
-from backend.training.stage import Stage
+from backend.training.stage import Stage, quick_in_bf16
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -115,8 +115,7 @@ class BaseStage(Stage[BaseModel, BaseStageConfig]):
         pure = torch.rand(config.batch, generator=generator, device=device) < config.at_noise
         t = torch.where(pure, torch.ones_like(t), t)
         noise = torch.randn(target.shape, generator=generator, device=device)
-        bf16 = device.type == "cuda"
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=quick_in_bf16(device)):
             guess = self.model(add_noise(target, noise, t), t, self.model.encode(condition))
         guess = guess.float()
         # Late steps, where most is signal, would otherwise drown in copying: their weight is bounded.

@@ -17,7 +17,7 @@ from backend.rodin.schedule import add_noise
 from backend.rodin.upsampler import Upsampler, UpsamplerConfig, enlarged
 from backend.training.base_stage import draw_condition
 from backend.training.losses import point_loss, ray_loss
-from backend.training.stage import Stage
+from backend.training.stage import Stage, quick_in_bf16
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,7 +93,7 @@ class UpsamplerStage(Stage[Upsampler, UpsamplerStageConfig]):
         t = uniform(config.batch)
         t = torch.where(uniform(config.batch) < config.at_noise, torch.ones_like(t), t)
         noise = torch.randn(target.shape, generator=generator, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=quick_in_bf16(device)):
             guess = self.model(add_noise(target, noise, t), t, told, disturbed, self.model.see(condition))
         guess = guess.float()
         plane = (guess - target).square().mean()

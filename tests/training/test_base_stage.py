@@ -38,7 +38,7 @@ def stage_of(balls, config=CONFIG, encode=None):
 def test_it_tells_two_portraits_apart(balls):
     config = dataclasses.replace(
         CONFIG,
-        steps=40,
+        steps=80,
         batch=4,
         point_alone=0.0,
         nothing=0.0,
