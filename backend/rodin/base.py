@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from backend.radiance.canonical import mirror_body
 from backend.rodin.aligned import ANCHOR_CHANNELS, Anchors
 from backend.rodin.unet import PlaneUNet, wave_embedding
 
@@ -121,9 +122,30 @@ class Condition:
         nothing = torch.zeros_like(self.keep)
         return dataclasses.replace(self, keep=nothing, keep_latent=nothing)
 
+    def mirrored(self) -> Condition:
+        """What the mirrored people show; their points are the same, for the encoder learned from both."""
+        seen = mirror_seen(self.picture, self.body, self.world_to_camera, self.intrinsics)
+        picture, body, world_to_camera, intrinsics = seen
+        return dataclasses.replace(
+            self, picture=picture, body=body, world_to_camera=world_to_camera, intrinsics=intrinsics
+        )
+
     def at(self, latent: Float[Tensor, "B Z"]) -> Condition:
         """The same portraits and bodies with other points."""
         return dataclasses.replace(self, latent=latent)
+
+
+def mirror_seen(
+    picture: Float[Tensor, "B C H W"],
+    body: Float[Tensor, "B K 3"],
+    world_to_camera: Float[Tensor, "B 4 4"],
+    intrinsics: Float[Tensor, "B 3 3"],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Picture, body and camera of the mirrored people."""
+    reflect = torch.diag(world_to_camera.new_tensor([-1.0, 1.0, 1.0, 1.0]))
+    intrinsics = intrinsics.clone()
+    intrinsics[:, 0, 2] = picture.shape[-1] - intrinsics[:, 0, 2]
+    return picture.flip(-1), mirror_body(body), reflect @ world_to_camera @ reflect, intrinsics
 
 
 class BaseModel(nn.Module):

@@ -18,7 +18,7 @@ from backend.radiance.triplane import TriPlane, resize_planes
 from backend.rodin.condition import condition_of, condition_without_portrait, crop_of
 from backend.rodin.editing import NEUTRAL, edit_latent, edit_planes
 from backend.rodin.prior import sample_prior
-from backend.rodin.sampling import regress, sample
+from backend.rodin.sampling import regress_both_ways, sample
 from backend.rodin.upsampler import enlarged, upsample
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _sample(
 ) -> Float[Tensor, "1 3 C S S"]:
     generator = torch.Generator().manual_seed(seed)
     if steps == 1:
-        planes = regress(rodin.base, condition, generator)
+        planes = regress_both_ways(rodin.base, condition, generator)
         progress(1.0)
         return planes
     options = {"guidance": guidance, "latent_guidance": latent_guidance}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from backend.radiance.canonical import mirror_body, mirror_planes
-from backend.rodin.base import BaseConfig, BaseModel, Condition
+from backend.radiance.canonical import mirror_planes
+from backend.rodin.base import BaseConfig, BaseModel, Condition, mirror_seen
 from backend.rodin.schedule import add_noise, signal
 from backend.training.augment import recrop, vary_light
 from backend.training.losses import point_loss, ray_loss
@@ -180,13 +180,10 @@ def draw_condition(
     picture = bank.portraits[heads, number].float() / 255
     matrix, k = bank.portrait_world_to_camera[heads, number], bank.portrait_intrinsics[heads, number].clone()
     body = bank.body[heads]
-    flip = mirrored[:, None, None, None]
-    picture = torch.where(flip, picture.flip(-1), picture)
-    reflect = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], device=device))
-    matrix = torch.where(mirrored[:, None, None], reflect @ matrix @ reflect, matrix)
+    plain = picture, body, matrix, k
+    choose = lambda other, own: torch.where(mirrored.view(-1, *[1] * (own.ndim - 1)), other, own)  # noqa: E731
+    picture, body, matrix, k = map(choose, mirror_seen(*plain), plain)
     size = picture.shape[-1]
-    k[:, 0, 2] = torch.where(mirrored, size - k[:, 0, 2], k[:, 0, 2])
-    body = torch.where(mirrored[:, None, None], mirror_body(body), body)
     # Another crop: zoomed by up to a sixth and moved by up to a sixteenth.
     zoom = torch.exp((uniform(batch) - 0.5) * 0.32)
     shift = (uniform(batch, 2) - 0.5) * (size / 8)

@@ -1,14 +1,17 @@
 """The base model knows of each sample what it is told, and no more."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
 
 from backend.body_model.anny import load_anny
+from backend.radiance.canonical import mirror_planes
+from backend.rodin import sampling
 from backend.rodin.aligned import make_anchors
 from backend.rodin.base import BaseConfig, BaseModel, Condition
-from backend.rodin.sampling import guided, regress, sample, sample_mixture
+from backend.rodin.sampling import guided, regress, regress_both_ways, sample, sample_mixture
 from backend.rodin.schedule import STEPS
 
 CONFIG = BaseConfig(
@@ -51,6 +54,17 @@ def test_portrait_and_point_are_dropped_for_each_sample_by_itself(model):
     of_body = guess(model, dataclasses.replace(told, body=told.body + 0.02))
     changed = [[not torch.allclose(first[n], other[n]) for n in range(3)] for other in (of_picture, of_latent, of_body)]
     assert changed == [[True, False, False], [True, True, False], [True, True, True]]
+
+
+def test_both_ways_mirrored_people_are_guessed_as_the_mirror_of_the_others(model, monkeypatch):
+    told = condition(model, [1.0, 0.0], [1.0, 1.0])
+    noise = torch.randn((2, 3, 4, 16, 16), generator=torch.Generator().manual_seed(3))
+    draws = itertools.cycle([noise, mirror_planes(noise), mirror_planes(noise), noise])
+    monkeypatch.setattr(sampling, "draw_noise", lambda *_: next(draws))
+    generator = torch.Generator()
+    first, second = (regress_both_ways(model, people, generator) for people in (told, told.mirrored()))
+    assert torch.allclose(second, mirror_planes(first), atol=1e-5)
+    assert not torch.allclose(second, first, atol=1e-2)
 
 
 def test_people_without_portrait_or_point_are_told_nothing_of_them(model):
