@@ -48,7 +48,7 @@ class Drawing(Protocol):
 class BaseStageConfig:
     """The recipe. `steps` of `batch` portraits; the part `at_noise` of a batch sees nothing but noise, the part
     `point_alone` knows the latent point but no portrait, the part `nothing` neither; rays start after the part
-    `ray_start` of the steps."""
+    `ray_start` of the steps, unless finished weights go on."""
 
     model: BaseConfig = dataclasses.field(default_factory=BaseConfig)
     steps: int = 20_000
@@ -75,7 +75,7 @@ class BaseStageConfig:
 class BaseStage(Stage[BaseModel, BaseStageConfig]):
     """The base model under training. `encode` gives portraits their points; it is frozen and runs once per step, on the
     portraits as they were cropped and lit for it. `start` are finished weights to go on from: `planes` were then fitted
-    to their decoder, and are normalised as theirs."""
+    to their decoder, and are normalised as theirs, and rays start at once."""
 
     def __init__(
         self,
@@ -98,6 +98,8 @@ class BaseStage(Stage[BaseModel, BaseStageConfig]):
         super().__init__(config, device, make)
         self.bank, self.encode, self.decoder = bank, encode, decoder.requires_grad_(False)
         self.targets = planes
+        # Finished weights know silhouettes already: without rays they would forget them.
+        self.rays_from = 0.0 if start is not None else config.ray_start * config.steps
         if start is None:
             self.mean, self.spread = plane_statistics(planes)
         else:
@@ -131,7 +133,7 @@ class BaseStage(Stage[BaseModel, BaseStageConfig]):
             planes = torch.where(mirrored[:, None, None, None, None], mirror_planes(planes), planes)[told]
             heads = heads[told]
             warps = self.bank.warp(heads)
-            use_rays = self.step_number >= config.ray_start * config.steps
+            use_rays = self.step_number >= self.rays_from
             points = self.bank.draw_points(heads, config.points // (2 if use_rays else 1), generator)
             point = point_loss(planes, warps, self.decoder, points)
             loss = loss + config.point_weight * point

