@@ -10,9 +10,12 @@ from scipy.optimize import lsq_linear
 from backend.rigging.avatar import ARKIT_SHAPES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jaxtyping import Float
 
     from backend.body_model.base import BodyModel
+    from backend.body_model.fitting import BodyFit
 
 _RIDGE = 0.0002
 """Preference for small weights: a weight of one costs as much as this root mean square error, metres."""
@@ -39,3 +42,12 @@ def arkit_weights(
     goal = np.concatenate([(wanted[chosen] * strength).ravel(), np.zeros(len(ARKIT_SHAPES))])
     weights = lsq_linear(system, goal, (0, 1)).x
     return {name: float(weight) for name, weight in zip(ARKIT_SHAPES, weights, strict=True)}
+
+
+def in_expression(fit: BodyFit, weights: Mapping[str, float] | None) -> Float[np.ndarray, "V 3"]:
+    """Vertices of the fitted person with so much of ARKit's shapes, metres, head frame; with None, in the expression of
+    the portrait."""
+    if weights is None:
+        return fit.posed()
+    shapes = fit.model.arkit_offsets(fit.identity)
+    return fit.neutral() + sum((weight * shapes[name] for name, weight in weights.items()), np.zeros(3))

@@ -20,6 +20,7 @@ class MorphableConfig:
     `encoder_...` the sizes of the network that makes it. `dense_branch`:
     whether the lifted views also go through a dense 3D network (F_G of the paper), which both published models do not.
     `meshless`: whether it was trained, as a baseline, with the same mean head for everybody.
+    `body_model`: whose vertices the networks know; empty in weights that do not say, see `mesh_model`.
     """
 
     projection: Projection = "perspective"
@@ -41,6 +42,13 @@ class MorphableConfig:
     encoder_patch: int = 14
     dense_branch: bool = False
     meshless: bool = False
+    body_model: str = ""
+
+    @property
+    def mesh_model(self) -> str:
+        """The body model whose vertices the networks know: FLAME for published weights, which have an autoencoder, and
+        Anny for those trained here, unless they say otherwise."""
+        return self.body_model or ("flame" if self.autoencoder else "anny")
 
     @classmethod
     def small(cls) -> MorphableConfig:

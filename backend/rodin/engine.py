@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from backend.body_model.controls import control_vertices
+from backend.portrait.head_crop import head_crop
 from backend.radiance.canonical import warp_grid
 from backend.radiance.likeness import Likeness
 from backend.radiance.occupancy import OccupancyGrid
 from backend.radiance.renderer import render_view
 from backend.radiance.triplane import TriPlane, resize_planes
-from backend.rodin.condition import condition_of, condition_without_portrait, crop_of
+from backend.rodin.condition import condition_of, condition_without_portrait
 from backend.rodin.editing import NEUTRAL, edit_latent, edit_planes
 from backend.rodin.prior import sample_prior
 from backend.rodin.sampling import regress_both_ways, sample
@@ -235,7 +236,7 @@ def _decodable(
 
 def with_likeness(field: TriPlane, portrait: Portrait, fit: BodyFit, size: int = 256) -> TriPlane:
     """`field` with what the portrait, as `size` x `size` pixels, shows beyond its colours."""
-    premultiplied, alpha, camera = crop_of(portrait, fit, size)
+    premultiplied, alpha, camera = head_crop(portrait, fit.camera, size)
     colour = premultiplied / np.maximum(alpha, 1e-3)[..., None]
     drawn = render_view(field, camera, occupancy=OccupancyGrid.build(field, 64))
     return dataclasses.replace(field, likeness=Likeness.between(colour.clip(0, 1), alpha, drawn, camera))

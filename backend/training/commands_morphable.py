@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 4
 """People on the sheet of samples."""
+_BODY_MODEL = "anny"
+"""Of the people in the set."""
 
 
 def morphable(options: argparse.Namespace) -> None:
@@ -32,7 +34,8 @@ def morphable(options: argparse.Namespace) -> None:
     config = read_recipe(MorphableStageConfig, "morphable", options.config)
     start = load_morphable(options.weights) if options.weights else None
     if start is not None:
-        config = dataclasses.replace(config, model=start.config)
+        # Whatever topology they knew, from here on they learn the set's.
+        config = dataclasses.replace(config, model=dataclasses.replace(start.config, body_model=_BODY_MODEL))
     elif config.model.autoencoder:
         raise MaquetteError(
             ErrorCode.BAD_REQUEST,
@@ -41,7 +44,7 @@ def morphable(options: argparse.Namespace) -> None:
         )
     begun = time.monotonic()
     try:
-        subjects = load_subjects(options.data, load_body_model("anny"), config.model, options.heads)
+        subjects = load_subjects(options.data, load_body_model(_BODY_MODEL), config.model, options.heads)
     except (OSError, ValueError) as problem:
         raise MaquetteError(
             ErrorCode.BAD_REQUEST, f"{options.data} cannot be read: {problem}.", stage="train"

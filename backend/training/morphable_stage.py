@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from backend.morphable.config import MorphableConfig
+from backend.morphable.heads import as_signed
 from backend.morphable.model import MorphableDiffusion
 from backend.morphable.objective import CONDITIONING_RATE, parameter_groups, training_loss
 from backend.morphable.scene import make_scene
@@ -110,11 +111,6 @@ class MorphableStage(Stage[MorphableDiffusion, MorphableStageConfig]):
         noise = normal(*latents.shape)
         loss = training_loss(self.model, latents, noise, steps, scene, condition, target, chance=uniform(config.batch))
         return loss, {"noise": loss}
-
-
-def as_signed(pictures: Tensor) -> Float[Tensor, "*n 3 S S"]:
-    """Bytes as the networks read pictures, in [-1, 1]."""
-    return pictures.float() / 127.5 - 1
 
 
 def mirror(

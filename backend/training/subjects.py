@@ -7,10 +7,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 
+from backend.morphable.heads import into_world, over_white, skin_vertices
 from backend.morphable.meshes import HEAD
 from backend.morphable.views import Views
 from backend.training.bank import body_of
@@ -62,13 +61,6 @@ class Subjects:
         return self.mean.expand(len(items), -1, -1) if config.meshless else self.vertices[items]
 
 
-def skin_vertices(model: BodyModel) -> Int[np.ndarray, " V"]:
-    """The vertices that the networks are shown: the skin without the lining of the mouth."""
-    topology = model.topology
-    skin = np.unique(topology.faces[topology.parts["skin"]])
-    return skin[topology.regions["mouth_interior"][skin] < 0.5]
-
-
 def load_subjects(folder: Path, model: BodyModel, config: MorphableConfig, count: int | None = None) -> Subjects:
     """All expressions of the first `count` people of a packed set, at `config.image_size`.
 
@@ -105,26 +97,3 @@ def load_subjects(folder: Path, model: BodyModel, config: MorphableConfig, count
         captions.append(item["caption"])
     stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     return Subjects(**stacked, mean=torch.from_numpy(HEAD(model.template[skin])).float(), captions=captions)
-
-
-def over_white(
-    rgb: Float[Tensor, "N 3 H W"], alpha: Float[Tensor, "N 1 H W"], size: int
-) -> UInt8[Tensor, "N 3 size size"]:
-    """Straight colours as pictures on white, made smaller by areas."""
-    small = F.interpolate(rgb * alpha + 1 - alpha, (size, size), mode="area")
-    return (small * 255).round().to(torch.uint8)
-
-
-def into_world(
-    world_to_camera: Float[Tensor, "N 4 4"], intrinsics: Float[Tensor, "N 3 3"], known: int, config: MorphableConfig
-) -> tuple[Float[Tensor, "N 4 4"], Float[Tensor, "N 3 4"]]:
-    """Cameras of metres and of pictures of `known` pixels as `morphable.views.Views` has them.
-
-    The networks read their maps at whole pixels; half a texel of the map is taken off, so that ours lie where they are.
-    """
-    rotation = world_to_camera[:, :3, :3] @ torch.from_numpy(HEAD.rotation.T.copy()).float()
-    shift = world_to_camera[:, :3, 3:] * HEAD.scale
-    lens = torch.eye(4).repeat(len(intrinsics), 1, 1)
-    lens[:, :2, :3] = intrinsics[:, :2] * (config.image_size / known)
-    lens[:, :2, 2] -= 0.5 * config.image_size / config.map_size
-    return lens, torch.cat([rotation, shift], 2)
