@@ -17,13 +17,14 @@ from backend.template.covers import CoverPrior, measure_cover
 from backend.template.volume import GARMENT, HAIR, SKIN, TemplateVolume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float, Int
 
     from backend.meshing.observation import Observation
     from backend.radiance.fitting import FitConfig
     from backend.radiance.supervision import PointSamples
+    from backend.radiance.supervision import View as PosedPicture
     from backend.radiance.triplane import TriPlane
 
 HALF_SIZE = 0.25
@@ -89,25 +90,33 @@ def fit_field(
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> TriPlane:
     """The template's radiance field of one person. `progress` gets the finished fraction and may raise to stop."""
-    import torch
-
-    from backend.radiance.fitting import FitConfig, fit_triplane
-
     volume = build_volume(model, observation)
     progress(_VOLUME_SHARE)
     samples = labelled_points(model, observation, volume, settings.points, np.random.default_rng(seed))
     progress(_POINTS_SHARE)
+    return field_of_points(
+        samples, settings, seed, lambda fraction: progress(_POINTS_SHARE + (1 - _POINTS_SHARE) * fraction)
+    )
+
+
+def field_of_points(
+    samples: PointSamples,
+    settings: TemplateSettings,
+    seed: int,
+    progress: Callable[[float], None] = lambda fraction: None,
+    views: Sequence[PosedPicture] = (),
+) -> TriPlane:
+    """A field of labelled points and, where there are any, posed pictures."""
+    import torch
+
+    from backend.radiance.fitting import FitConfig, fit_triplane
+
     starts = tuple(np.linspace(0, 0.4, len(settings.level_sizes)).tolist())
     config: FitConfig = FitConfig(
         half_size=HALF_SIZE, level_sizes=settings.level_sizes, level_starts=starts, steps=settings.steps
     )
     generator = torch.Generator().manual_seed(seed)
-    return fit_triplane(
-        samples,
-        config=config,
-        generator=generator,
-        progress=lambda fraction: progress(_POINTS_SHARE + (1 - _POINTS_SHARE) * fraction),
-    )
+    return fit_triplane(samples, views, config=config, generator=generator, progress=progress)
 
 
 def labelled_points(
