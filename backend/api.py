@@ -84,7 +84,8 @@ class AvatarRequest:
 
     `portraits` are file paths (one to five pictures of the same person); `prompt` is free text; at least one of the
     two is needed, or `anyone`: a person whom nobody describes. `edits` are words that change the person afterwards, in
-    this order. `seed` feeds every random generator of the job.
+    this order. `expression` is the one that the engine 'morphable' draws the person in, such as "smile" or
+    "jawOpen=0.6"; empty for the portrait's own. `seed` feeds every random generator of the job.
     """
 
     portraits: tuple[str, ...] = ()
@@ -97,6 +98,7 @@ class AvatarRequest:
     body_model: str = "anny"
     edits: tuple[str, ...] = ()
     anyone: bool = False
+    expression: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"portraits": list(self.portraits), "edits": list(self.edits)}
@@ -141,7 +143,8 @@ class AvatarRequest:
             raise ValueError(f"A person can be edited at most {MOST_EDITS} times, not {len(self.edits)}.")
         if not all(words.strip() for words in self.edits):
             raise ValueError("An edit is empty: say what is to change.")
-        texts = (("prompt", self.prompt), ("body model", self.body_model), *(("edit", words) for words in self.edits))
+        named = (("prompt", self.prompt), ("body model", self.body_model), ("expression", self.expression))
+        texts = (*named, *(("edit", words) for words in self.edits))
         for name, text in texts:
             if "\0" in text or not _is_text(text):
                 raise ValueError(f"The {name} holds characters that are no text.")

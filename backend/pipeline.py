@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from backend.body_model.base import BodyModel
     from backend.body_model.fitting import BodyFit
     from backend.meshing.observation import Observation
+    from backend.portrait.portrait import Portrait
     from backend.radiance.triplane import TriPlane
     from backend.rigging.avatar import RiggedAvatar
     from backend.rodin.weights import Rodin
+    from backend.template.engine import TemplateSettings
 
     Progress = Callable[[str, float], None]
     Show = Callable[[np.ndarray], None]
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """What a quality level means: crop and texture sizes, field and grid sizes, steps of sampling, triangles."""
+    """What a quality level means: crop and texture sizes, field and grid sizes, steps of sampling, triangles.
+
+    `sampling_steps` are those of the engine 'rodin', `view_steps` those of 'morphable'.
+    """
 
     crop: int
     skin_texture: int
@@ -45,12 +50,13 @@ class Quality:
     grid: int
     shell_faces: int
     turntable_frames: int
+    view_steps: int = 20
 
 
 QUALITY = {
-    "draft": Quality(1024, 1024, 512, (32, 64), 160_000, 160, 1, 96, 12_000, 12),
+    "draft": Quality(1024, 1024, 512, (32, 64), 160_000, 160, 1, 96, 12_000, 12, 10),
     "standard": Quality(1024, 2048, 1024, (32, 64, 128), 300_000, 300, 1, 128, 22_000, 24),
-    "high": Quality(2048, 4096, 2048, (32, 64, 128), 500_000, 600, 1, 160, 25_000, 36),
+    "high": Quality(2048, 4096, 2048, (32, 64, 128), 500_000, 600, 1, 160, 25_000, 36, 50),
 }
 MAX_FACES = 40_000
 
@@ -125,7 +131,9 @@ def generate(
             progress=stages.advance,
         )
     else:
-        avatar = _wrapped_avatar(field, fit, observation, quality, np.random.default_rng(request.seed), stages)
+        learned = request.engine != "template"
+        generator = np.random.default_rng(request.seed)
+        avatar = _wrapped_avatar(field, fit, observation, quality, generator, stages, learned=learned)
 
     stages.begin("export")
     quality_figures = {**figures(avatar, fit, observation), "warnings": list(person.warnings)}
@@ -201,27 +209,23 @@ def _from_portrait(request: AvatarRequest, quality: Quality, stages: Stages, sho
     show(portrait.image)
 
     stages.begin("fit")
-    from backend.body_model.fitting import fit_landmarks
-    from backend.body_model.registry import landmark_map, load_body_model
+    from backend.body_model.of_portrait import fit_portrait
+    from backend.body_model.registry import load_body_model
     from backend.meshing.observation import observe
-    from backend.portrait.iris import iris_radius
 
-    model = load_body_model(request.body_model)
-    fit = fit_landmarks(
-        model,
-        landmark_map(model),
-        portrait.landmarks,
-        (portrait.size, portrait.size),
-        iris_radius=iris_radius(portrait.image, portrait.landmarks),
-    )
+    fit = fit_portrait(load_body_model(request.body_model), portrait)
     observation = observe(portrait, fit)
 
     stages.begin("field")
     warnings = tuple(portrait.warnings)
-    if request.engine == "template":
-        field = _template_field(fit, observation, quality, request.seed, stages.advance)
+    if request.engine != "rodin":
+        if request.engine == "template":
+            field = _template_field(fit, observation, quality, request.seed, stages.advance)
+        else:
+            field = _morphable_field(request, portrait, fit, observation, quality, stages.advance)
         if request.prompt.strip():
-            warnings += ("The engine 'template' does not read prompts: choose 'rodin' to change the person by words.",)
+            sentence = f"The engine {request.engine!r} does not read prompts: choose 'rodin' to change people by words."
+            warnings += (sentence,)
         return _Person(fit, observation, field, warnings)
     from backend.rodin.engine import edit_in_turn, generate_field, portrait_condition
     from backend.rodin.self_portrait import observe_field
@@ -281,10 +285,42 @@ def _rodin(model: BodyModel) -> Rodin:
 def _template_field(
     fit: BodyFit, observation: Observation, quality: Quality, seed: int, progress: Callable[[float], None]
 ) -> TriPlane:
-    from backend.template.engine import TemplateSettings, fit_field
+    from backend.template.engine import fit_field
 
-    settings = TemplateSettings(quality.field_points, quality.field_steps, quality.level_sizes)
-    return fit_field(fit.model, observation, settings, seed, progress)
+    return fit_field(fit.model, observation, _field_settings(quality), seed, progress)
+
+
+def _morphable_field(
+    request: AvatarRequest,
+    portrait: Portrait,
+    fit: BodyFit,
+    observation: Observation,
+    quality: Quality,
+    progress: Callable[[float], None],
+) -> TriPlane:
+    from backend.body_model.expression_words import parse_expression
+    from backend.morphable.field import generate_field
+    from backend.morphable.weights import load_morphable
+    from backend.weights.bundle import require
+
+    return generate_field(
+        load_morphable(require("morphable")),
+        portrait,
+        fit,
+        observation,
+        _field_settings(quality),
+        request.seed,
+        expression=parse_expression(request.expression) if request.expression else None,
+        steps=quality.view_steps,
+        device=request.device,
+        progress=progress,
+    )
+
+
+def _field_settings(quality: Quality) -> TemplateSettings:
+    from backend.template.engine import TemplateSettings
+
+    return TemplateSettings(quality.field_points, quality.field_steps, quality.level_sizes)
 
 
 def _wrapped_avatar(
@@ -294,7 +330,10 @@ def _wrapped_avatar(
     quality: Quality,
     generator: np.random.Generator,
     stages: Stages,
+    *,
+    learned: bool,
 ) -> RiggedAvatar:
+    """`learned`: a network has made the field, so it knows colours all round, and faces worse than the body model."""
     from backend.meshing.shells import extract_shells, standing_off
     from backend.meshing.wrap import wrap_offsets
     from backend.radiance.matter import Matter
@@ -319,9 +358,8 @@ def _wrapped_avatar(
         matter.garment if matter.tells else None,
     )
     stages.advance(0.7)
-    # A field that tells leaves the skin to the body model, which knows faces better than any plane of its size.
     offsets = np.zeros_like(posed)
-    if not matter.tells:
+    if not learned:
         soft = np.clip(2 * sum(topology.regions[r] for r in ("eyelids", "lips", "mouth_interior", "ears")), 0, 1)
         offsets = wrap_offsets(matter.occupancy, posed, faces, 1 - soft)
     off = standing_off(covers, posed, faces)
@@ -332,7 +370,7 @@ def _wrapped_avatar(
     offsets += onto_cut(posed + offsets, field.half_size)
     stages.begin("texture")
     sizes = TextureSizes(quality.skin_texture, quality.shell_texture)
-    expected = matter.colour if matter.tells else None
+    expected = matter.colour if learned else None
     return build_wrapped(fit, observation, shells, offsets, hidden, cut, sizes, generator, stages.advance, expected)
 
 

@@ -177,18 +177,14 @@ class Sitting:
     @cached_property
     def _product(self) -> tuple[Portrait, BodyFit]:
         """Portrait and body fit as `backend.pipeline.generate` has them from a picture with a grey ground."""
-        from backend.body_model.fitting import fit_landmarks
-        from backend.body_model.registry import landmark_map
+        from backend.body_model.of_portrait import fit_portrait
         from backend.pipeline import QUALITY
-        from backend.portrait.iris import iris_radius
         from backend.portrait.portrait import load_portraits
 
         path = self.studio.folder / "portraits" / f"{self.head.index:05d}.png"
         write_picture(path, self.head.portrait_over(0.5))
         portrait = load_portraits([path], size=QUALITY["standard"].crop)[0]
-        model, size = self.studio.model, (portrait.size, portrait.size)
-        radius = iris_radius(portrait.image, portrait.landmarks)
-        return portrait, fit_landmarks(model, landmark_map(model), portrait.landmarks, size, iris_radius=radius)
+        return portrait, fit_portrait(self.studio.model, portrait)
 
 
 def template_field(portrait: Portrait, fit: BodyFit) -> TriPlane:

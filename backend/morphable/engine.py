@@ -73,16 +73,17 @@ def draw_views(
     count: int | None = None,
     steps: int = 20,
     guidance: float = 2.0,
-    device: torch.device | str = "cpu",
+    device: str = "auto",
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> DrawnViews:
     """The person of `portrait` from `count` sides (those of `model.config` if not said), the character's right first.
 
     `expression` are weights of ARKit's shapes; None is the portrait's own. `steps` of DDIM with eta 1, `guidance` as in
-    the paper. Noise is drawn on the CPU, so a seed means the same on every `device`. `progress` gets the finished
-    fraction after each step and may raise to cancel.
+    the paper. `device` is one of `backend.api.DEVICES`; noise is drawn on the CPU, so a seed means the same on all.
+    `progress` gets the finished fraction after each step and may raise to cancel.
 
-    Raises `MaquetteError` (BAD_REQUEST) when the weights are for another body model, or for another number of views.
+    Raises `MaquetteError` (BAD_REQUEST) when the weights are for another body model or another number of views, or when
+    there is no such device.
     """
     config = model.config
     require_body_model(config, fit.model.name)
@@ -97,10 +98,11 @@ def draw_views(
     picture = _picture_of(portrait, fit, config.image_size, stage)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn((1, config.map_channels, config.map_size, config.map_size), generator=generator)
-    model = model.to(device)
+    place = _device(device)
+    model = model.to(place)
     with torch.no_grad():
-        condition = model.condition(as_signed(picture).to(device), noise.to(device))
-    scene = make_scene(stage.views, torch.from_numpy(stage.mesh).float()[None].to(device), config)
+        condition = model.condition(as_signed(picture).to(place), noise.to(place))
+    scene = make_scene(stage.views, torch.from_numpy(stage.mesh).float()[None].to(place), config)
     drawn = sample(model, scene, condition, generator, steps=steps, guidance=guidance, progress=progress)[0]
     return DrawnViews(
         drawn.permute(0, 2, 3, 1).float().cpu().numpy(),
@@ -152,6 +154,16 @@ def _picture_of(portrait: Portrait, fit: BodyFit, size: int, stage: _Stage) -> U
     straight = colour / np.maximum(alpha, 1e-3)[..., None]
     rgb, cover = (torch.from_numpy(each).float() for each in (straight.transpose(2, 0, 1)[None], alpha[None, None]))
     return over_white(rgb.clamp(0, 1), cover, size)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "mps":
+        raise _refused("The engine 'morphable' does not compute on mps: choose --device cpu.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise _refused("No CUDA device is here: choose --device auto or cpu.")
+    return torch.device(name)
 
 
 def _refused(sentence: str) -> MaquetteError:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import torch
 from scipy import ndimage
 
 from backend.body_model.controls import control_vertices
 from backend.meshing.rasterizer import rasterize
+from backend.morphable.engine import draw_views
 from backend.radiance.canonical import Fovea, warp_grid
 from backend.radiance.occupancy import OccupancyGrid
 from backend.radiance.renderer import RenderConfig, render_view
@@ -24,13 +26,15 @@ from backend.template.engine import HALF_SIZE, build_volume, field_of_points, la
 from backend.template.volume import bust_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from jaxtyping import Bool, Float
 
     from backend.body_model.fitting import BodyFit
     from backend.meshing.observation import Observation
     from backend.morphable.engine import DrawnViews
+    from backend.morphable.model import MorphableDiffusion
+    from backend.portrait.portrait import Portrait
     from backend.radiance.cameras import Camera
     from backend.radiance.triplane import TriPlane
     from backend.template.engine import TemplateSettings
@@ -50,6 +54,33 @@ _DRAWN = 128
 _QUICK = RenderConfig(coarse_samples=64, fine_samples=16)
 _IN_FRONT = 1e-3
 """A depth before the cube: what lies behind such a pixel is not seen (`supervision.crop_view`)."""
+
+
+def generate_field(
+    model: MorphableDiffusion,
+    portrait: Portrait,
+    fit: BodyFit,
+    observation: Observation,
+    settings: TemplateSettings,
+    seed: int,
+    *,
+    expression: Mapping[str, float] | None = None,
+    steps: int = 20,
+    device: str = "auto",
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> TriPlane:
+    """The whole engine: `engine.draw_views`, then `fit_field`. Raises as the former."""
+    drawn = draw_views(
+        model,
+        portrait,
+        fit,
+        seed=seed,
+        expression=expression,
+        steps=steps,
+        device=device,
+        progress=lambda part: progress(0.6 * part),
+    )
+    return fit_field(drawn, fit, observation, settings, seed, lambda part: progress(0.6 + 0.4 * part))
 
 
 def fit_field(
@@ -80,8 +111,6 @@ def fit_field(
     posed = fit.posed()
     if np.array_equal(posed, drawn.vertices):
         return field
-    import torch
-
     controls = control_vertices(model)
     here, away = (torch.from_numpy(vertices[controls]).float() for vertices in (posed, drawn.vertices))
     straight = Fovea(strength=(0.0, 0.0, 0.0))

@@ -1,6 +1,7 @@
 """The weights in the box: one safetensors file per engine, named and hashed in ``data/weights.json``.
 
-A folder in the environment variable ``MAQUETTE_WEIGHTS`` goes before the box: weights that a user has trained.
+A folder in the environment variable ``MAQUETTE_WEIGHTS`` goes before the box: weights that a user has trained. Those of
+the engine ``morphable`` are a folder, see `_MORPHABLE`, and in no box.
 """
 
 from __future__ import annotations
@@ -20,9 +21,19 @@ MEMBERS = ("rodin", "verifier", "classifier", "baselines")
 """What is shipped together: the engine, and what `maquette evaluate` judges it with and against."""
 
 
+_MORPHABLE = ("morphable/weights", "morphable", ".")
+"""Where the folder of its weights may lie: as 'maquette train' leaves it, by its name, or named itself."""
+
+
 def find(name: str) -> Path | None:
-    """The file of the weights called `name`, e.g. ``"rodin"``; None when there is none. Looks, does not read."""
+    """The file of the weights called `name`, e.g. ``"rodin"``, or the folder of those called ``"morphable"``; None when
+    there is none. Looks, does not read."""
     for folder in _folders():
+        if name == "morphable":
+            for place in _MORPHABLE:
+                if all((folder / place / file).is_file() for file in ("model.safetensors", "config.json")):
+                    return folder / place
+            continue
         path = folder / f"{name}.safetensors"
         if path.is_file():
             return path
@@ -33,12 +44,18 @@ def require(name: str) -> Path:
     """Like `find`. Raises `MaquetteError` (MODEL_MISSING) when there is none."""
     path = find(name)
     if path is None:
-        raise MaquetteError(
-            ErrorCode.MODEL_MISSING,
-            f"The weights of the engine {name!r} are not here: choose the engine 'template', or train them.",
-            stage="request",
-        )
+        raise MaquetteError(ErrorCode.MODEL_MISSING, missing(name), stage="request")
     return path
+
+
+def missing(name: str) -> str:
+    """What to do where the weights called `name` are not here, in one sentence."""
+    if name == "morphable":
+        return (
+            "The engine 'morphable' is experimental and comes without weights: train some ('maquette train morphable') "
+            f"or import the authors' ('maquette weights import'), and name their folder in {VARIABLE}."
+        )
+    return f"The weights of the engine {name!r} are not here: choose the engine 'template', or train them."
 
 
 def contents() -> dict[str, dict[str, Any]]:

@@ -32,6 +32,12 @@ def main(arguments: Sequence[str]) -> None:
     importing.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the authors' .ckpt file")
     importing.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the weights")
     importing.add_argument(
+        "--body-model",
+        choices=("flame", "bilinear"),
+        default="flame",
+        help="whose vertices the heads of the checkpoint were trained with (default: %(default)s)",
+    )
+    importing.add_argument(
         "--projection",
         choices=("perspective", "orthographic"),
         help="of heads or of bodies (default: what the checkpoint says)",
@@ -44,10 +50,15 @@ def _list(_: argparse.Namespace) -> None:
     from backend.weights.bundle import contents, find
 
     told = contents()
-    for name in sorted({*told, "rodin"}):
+    for name in sorted({*told, "rodin", "morphable"}):
         path = find(name)
-        size = f"{path.stat().st_size / 1e6:.1f} MB" if path else "not here"
+        size = f"{_bytes(path) / 1e6:.1f} MB" if path else "not here"
         print(f"{name}: {size}, {path or 'no file'}, {told.get(name, {}).get('licence', 'not from the box')}")
+
+
+def _bytes(path: Path) -> int:
+    """Of a file, or of all files in a folder of weights."""
+    return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file())
 
 
 def _verify(_: argparse.Namespace) -> None:
@@ -71,8 +82,11 @@ def _ship(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
+    from backend.morphable.config import MorphableConfig
     from backend.weights.importing import import_checkpoint
 
-    config = import_checkpoint(options.checkpoint, options.out, options.projection)
+    config = import_checkpoint(
+        options.checkpoint, options.out, options.projection, MorphableConfig(body_model=options.body_model)
+    )
     branch = "with" if config.dense_branch else "without"
     print(f"Done: {options.out} holds a model with {config.projection} cameras, {branch} dense branch.")
