@@ -28,7 +28,7 @@ from backend.template.volume import bust_inside
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
 
     from backend.body_model.fitting import BodyFit
     from backend.meshing.observation import Observation
@@ -52,6 +52,8 @@ _DOUBT = 0.2
 _DRAWN = 128
 """Pixels at which the known shape's depth is drawn at most."""
 _QUICK = RenderConfig(coarse_samples=64, fine_samples=16)
+_PORTRAIT = 192
+"""Pixels of the portrait as a view."""
 _IN_FRONT = 1e-3
 """A depth before the cube: what lies behind such a pixel is not seen (`supervision.crop_view`)."""
 
@@ -104,12 +106,16 @@ def fit_field(
     known = labelled_points(model, there, volume, settings.points, np.random.default_rng(seed))
     progress(0.35)
     shape = field_of_points(known, settings, seed, lambda part: progress(0.35 + 0.15 * part))
-    pictures = posed_pictures(drawn, shape, outer_faces(model), lambda part: progress(0.5 + 0.1 * part))
+    faces = outer_faces(model)
+    pictures = posed_pictures(drawn, shape, faces, lambda part: progress(0.5 + 0.1 * part))
+    posed = fit.posed()
+    is_as_seen = np.array_equal(posed, drawn.vertices)
+    if is_as_seen:
+        pictures += (portrait_picture(observation, shape, faces),)
     field = field_of_points(
         yielding(known, pictures), settings, seed, lambda part: progress(0.6 + 0.4 * part), pictures
     )
-    posed = fit.posed()
-    if np.array_equal(posed, drawn.vertices):
+    if is_as_seen:
         return field
     controls = control_vertices(model)
     here, away = (torch.from_numpy(vertices[controls]).float() for vertices in (posed, drawn.vertices))
@@ -120,48 +126,76 @@ def fit_field(
 def posed_pictures(
     drawn: DrawnViews,
     shape: TriPlane,
-    faces: np.ndarray,
+    faces: Int[np.ndarray, "F 3"],
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[View, ...]:
     """The views with matte and depth: what is white is nobody, unless the body is there; depth is that of the known
     `shape`, carried on beyond its outline. `faces` are the body's outer triangles over `drawn.vertices`."""
-    grid = OccupancyGrid.build(shape, 64)
+    known = _KnownShape(shape, drawn.vertices, faces)
     views = []
     for number, (picture, camera) in enumerate(zip(drawn.pictures, drawn.cameras, strict=True)):
-        small = camera.resized(min(camera.width, _DRAWN), min(camera.height, _DRAWN))
-        seen = render_view(shape, small, occupancy=grid, config=_QUICK)
-        size = (camera.width, camera.height)
-        depth = cv2.resize(np.where(seen.alpha > 0.5, seen.depth, 0), size, interpolation=cv2.INTER_NEAREST)
-        screen = np.c_[camera.project(drawn.vertices), camera.to_camera(drawn.vertices)[:, 2]]
-        body = rasterize(screen, faces, camera.height, camera.width).depth
-        views.append(_posed_picture(picture, camera, depth, body))
+        matte = np.clip((_WHITE - picture.min(-1)) / (_WHITE - _PAINTED), 0, 1)
+        views.append(known.posed(picture, matte, camera))
         progress((number + 1) / len(drawn.cameras))
     return tuple(views)
 
 
-def _posed_picture(
-    picture: Float[np.ndarray, "S S 3"],
-    camera: Camera,
-    depth: Float[np.ndarray, "S S"],
-    body: Float[np.ndarray, "S S"],
-) -> View:
-    """One view. `depth` is the known shape's (metres, 0 where it is not), `body` that of the whole body (infinite where
-    it is not), of which the shape's bust leaves the shoulders out."""
-    if not (depth > 0).any():
-        return View(picture, np.zeros_like(depth), np.zeros_like(depth), camera)
-    to_shape, nearest = ndimage.distance_transform_edt(depth <= 0, return_indices=True)
-    filled = depth[tuple(nearest)]
-    matte = np.clip((_WHITE - picture.min(-1)) / (_WHITE - _PAINTED), 0, 1)
-    matte[ndimage.binary_erosion(np.isfinite(body) & (depth > 0))] = 1
-    metres = float(np.median(depth[depth > 0])) / camera.intrinsics[0, 0]
-    matte[np.asarray(to_shape) * metres > _REACH] = 0
-    rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
-    places = camera.unproject(np.stack([columns, rows], -1), filled)
-    cut_off = (bust_inside(places.reshape(-1, 3), HALF_SIZE) < 0).reshape(depth.shape) & (matte > 0)
-    hidden = cut_off | (body < filled - _BEFORE)
-    straight = (picture - (1 - matte[..., None])) / np.maximum(matte[..., None], 0.1)
-    known = np.where(hidden, _IN_FRONT, np.where(matte > 0, filled, 0))
-    return View(straight.clip(0, 1).astype(np.float32), matte.astype(np.float32), known.astype(np.float32), camera)
+def portrait_picture(observation: Observation, shape: TriPlane, faces: Int[np.ndarray, "F 3"]) -> View:
+    """The portrait as one more view, whose matte is better than any that was drawn."""
+    camera = observation.view.camera.resized(_PORTRAIT, _PORTRAIT)
+    small = lambda image: cv2.resize(image.astype(np.float32), (_PORTRAIT,) * 2, interpolation=cv2.INTER_AREA)  # noqa: E731
+    matte = small(observation.person)
+    over_white = small(observation.view.image * observation.person[..., None]) + 1 - matte[..., None]
+    known = _KnownShape(shape, observation.view.vertices, faces)
+    return known.posed(over_white, matte, camera, small(observation.known) > 0.99, fill=False)
+
+
+class _KnownShape:
+    """The `shape` that goes first, and the whole body in it, of which its bust leaves the shoulders out."""
+
+    def __init__(self, shape: TriPlane, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> None:
+        self._shape, self._vertices, self._faces = shape, vertices, faces
+        self._grid = OccupancyGrid.build(shape, 64)
+
+    def posed(
+        self,
+        picture: Float[np.ndarray, "S S 3"],
+        matte: Float[np.ndarray, "S S"],
+        camera: Camera,
+        valid: Bool[np.ndarray, "S S"] | None = None,
+        *,
+        fill: bool = True,
+    ) -> View:
+        """`picture`, over white, as a view of a person; `valid` is false where it shows nothing at all. With `fill` the
+        body shows in it wherever it should."""
+        depth, body = self._depths(camera)
+        if not (depth > 0).any():
+            return View(picture, np.zeros_like(depth), np.zeros_like(depth), camera)
+        to_shape, nearest = ndimage.distance_transform_edt(depth <= 0, return_indices=True)
+        filled = depth[tuple(nearest)]
+        matte = matte.copy()
+        if fill:
+            matte[ndimage.binary_erosion(np.isfinite(body) & (depth > 0))] = 1
+        metres = float(np.median(depth[depth > 0])) / camera.intrinsics[0, 0]
+        matte[np.asarray(to_shape) * metres > _REACH] = 0
+        rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
+        places = camera.unproject(np.stack([columns, rows], -1), filled)
+        hidden = (bust_inside(places.reshape(-1, 3), HALF_SIZE) < 0).reshape(depth.shape) & (matte > 0)
+        hidden |= body < filled - _BEFORE
+        if valid is not None:
+            hidden |= ~valid
+        straight = (picture - (1 - matte[..., None])) / np.maximum(matte[..., None], 0.1)
+        known = np.where(hidden, _IN_FRONT, np.where(matte > 0, filled, 0))
+        return View(straight.clip(0, 1).astype(np.float32), matte.astype(np.float32), known.astype(np.float32), camera)
+
+    def _depths(self, camera: Camera) -> tuple[Float[np.ndarray, "S S"], Float[np.ndarray, "S S"]]:
+        """Of the shape (metres, 0 where it is not) and of the body (infinite where it is not)."""
+        small = camera.resized(min(camera.width, _DRAWN), min(camera.height, _DRAWN))
+        seen = render_view(self._shape, small, occupancy=self._grid, config=_QUICK)
+        size = (camera.width, camera.height)
+        depth = cv2.resize(np.where(seen.alpha > 0.5, seen.depth, 0), size, interpolation=cv2.INTER_NEAREST)
+        screen = np.c_[camera.project(self._vertices), camera.to_camera(self._vertices)[:, 2]]
+        return depth, rasterize(screen, self._faces, camera.height, camera.width).depth
 
 
 def yielding(samples: PointSamples, pictures: Sequence[View]) -> PointSamples:
