@@ -137,8 +137,16 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--body-model", default=AvatarRequest.body_model, metavar="NAME", help="morphable model (default: %(default)s)"
     )
+    generate.add_argument(
+        "--expression",
+        default="",
+        metavar="TEXT",
+        help="what the engine 'morphable' draws (default: the portrait's own)",
+    )
     generate.add_argument("--seed", type=_whole_number, default=0, metavar="N", help="same seed, same avatar")
     generate.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the avatar")
+
+    _add_views(commands)
 
     edit = commands.add_parser("edit", help="change an avatar of the engine 'rodin' by words", allow_abbrev=False)
     edit.set_defaults(run=_edit)
@@ -189,11 +197,56 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_views(commands: argparse._SubParsersAction[Parser]) -> None:
+    views = commands.add_parser(
+        "views",
+        help="draw a person from new sides and in other expressions, without a mesh (experimental)",
+        description="Pictures by Morphable Diffusion, whose weights are not in the box.",
+        allow_abbrev=False,
+    )
+    views.set_defaults(run=_views)
+    views.add_argument("portraits", nargs="*", metavar="PORTRAIT", help="a picture of a person")
+    views.add_argument("--example", action="store_true", help="use scikit-image's portrait of an astronaut")
+    views.add_argument(
+        "--expression",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="such as 'smile' or 'laugh=0.5,jawOpen=0.6'; again for another row (default: the portrait's own)",
+    )
+    views.add_argument(
+        "--expression-of",
+        action="append",
+        type=_path,
+        default=[],
+        metavar="PICTURE",
+        help="take the expression of a picture, of whomever; again for another row",
+    )
+    views.add_argument("--weights", type=_path, metavar="DIR", help="folder of the weights (default: MAQUETTE_WEIGHTS)")
+    views.add_argument("--views", type=_whole_number, metavar="N", help="how many (default: what the weights say)")
+    views.add_argument(
+        "--steps", type=_whole_number, default=20, metavar="N", help="of sampling (default: %(default)s)"
+    )
+    views.add_argument(
+        "--guidance", type=_number, default=2.0, metavar="X", help="1 is without guidance (default: %(default)s)"
+    )
+    views.add_argument("--seed", type=_whole_number, default=0, metavar="N", help="same seed, same pictures")
+    views.add_argument("--device", default="auto", metavar="|".join(DEVICES), help="where to compute (default: auto)")
+    views.add_argument("--out", type=_path, required=True, metavar="DIR", help="new folder for the pictures")
+
+
 def _whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
 def _path(text: str) -> Path:
@@ -203,13 +256,7 @@ def _path(text: str) -> Path:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    portraits = tuple(options.portraits)
-    if options.example:
-        if portraits:
-            raise MaquetteError(
-                ErrorCode.BAD_REQUEST, "Give portraits of your own or --example, not both.", stage="command line"
-            )
-        portraits = (_example_portrait(),)
+    portraits = _own_or_example(options)
     request = AvatarRequest(
         # Absolute, so that the report still names them when it is read from another folder.
         portraits=tuple(str(Path(portrait).absolute()) for portrait in portraits),
@@ -220,11 +267,42 @@ def _generate(options: argparse.Namespace) -> None:
         mesh=options.mesh,
         device=options.device,
         body_model=options.body_model,
+        expression=options.expression,
     )
     _check(request)
     from backend import pipeline
 
     _report(options.out, lambda progress: pipeline.generate(request, options.out, progress))
+
+
+def _own_or_example(options: argparse.Namespace) -> tuple[str, ...]:
+    """The portraits of the command line, or the example."""
+    if not options.example:
+        return tuple(options.portraits)
+    if options.portraits:
+        sentence = "Give portraits of your own or --example, not both."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="command line")
+    return (_example_portrait(),)
+
+
+def _views(options: argparse.Namespace) -> None:
+    portraits = _own_or_example(options)
+    if len(portraits) != 1:
+        raise MaquetteError(ErrorCode.BAD_REQUEST, "Give one portrait, or --example.", stage="command line")
+    from backend import novel_views
+
+    request = novel_views.ViewsRequest(
+        Path(portraits[0]).absolute(),
+        tuple(options.expression),
+        tuple(path.absolute() for path in options.expression_of),
+        options.weights,
+        options.views,
+        options.steps,
+        options.guidance,
+        options.seed,
+        options.device,
+    )
+    _report(options.out, lambda progress: novel_views.draw(request, options.out, progress), "sheet.png and the views")
 
 
 def _edit(options: argparse.Namespace) -> None:

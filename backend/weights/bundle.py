@@ -29,14 +29,17 @@ def find(name: str) -> Path | None:
     """The file of the weights called `name`, e.g. ``"rodin"``, or the folder of those called ``"morphable"``; None when
     there is none. Looks, does not read."""
     for folder in _folders():
-        if name == "morphable":
-            for place in _MORPHABLE:
-                if all((folder / place / file).is_file() for file in ("model.safetensors", "config.json")):
-                    return folder / place
-            continue
-        path = folder / f"{name}.safetensors"
-        if path.is_file():
+        path = morphable_in(folder) if name == "morphable" else folder / f"{name}.safetensors"
+        if path is not None and path.exists():
             return path
+    return None
+
+
+def morphable_in(folder: Path) -> Path | None:
+    """The folder of Morphable Diffusion's weights in `folder`, which may be it; None when there is none."""
+    for place in _MORPHABLE:
+        if all((folder / place / file).is_file() for file in ("model.safetensors", "config.json")):
+            return folder / place
     return None
 
 
