@@ -13,6 +13,7 @@ from typing import Any
 PROTOCOL_VERSION = 1
 
 ENGINES = ("template", "rodin", "morphable")
+EXPERIMENTAL = ("morphable",)  # come without weights, and are offered only where there are some
 QUALITIES = ("draft", "standard", "high")
 MESHES = ("wrapped", "levelset")
 DEVICES = ("auto", "cpu", "cuda", "mps")

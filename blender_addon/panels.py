@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 
 from . import expressions, own_expressions, running
+from .api import ENGINES, EXPERIMENTAL
 from .avatar_operators import avatar_of, selected_head
 from .backend_operators import button_of
 from .backend_state import State
@@ -35,6 +36,18 @@ def _draw_facts(layout: Any, facts: list[tuple[str, str]]) -> None:
         row.label(text=value if len(value) <= _WIDTH // 2 else f"…{value[1 - _WIDTH // 2 :]}")
 
 
+def _draw_engines(layout: Any, settings: Any, hello: Any) -> None:
+    """The engines to choose from; an experimental one only where it can run, or where it was chosen."""
+    able = {engine.name for engine in hello.engines if engine.available} if hello else set()
+    offered = [name for name in ENGINES if name not in EXPERIMENTAL or name in able or name == settings.engine]
+    if len(offered) == len(ENGINES):
+        layout.prop(settings, "engine")
+        return
+    row = layout.row(heading="Engine", align=True)
+    for name in offered:
+        row.prop_enum(settings, "engine", name)
+
+
 class _Panel:
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
@@ -50,7 +63,7 @@ class MAQUETTE_PT_generate(_Panel, bpy.types.Panel):
         column = layout.column()
         column.use_property_split, column.use_property_decorate = True, False
         column.prop(settings, "prompt")
-        column.prop(settings, "engine")
+        _draw_engines(column, settings, session.backend.hello)
         column.prop(settings, "quality")
         header, body = layout.panel("maquette_advanced", default_closed=True)
         header.label(text="Advanced")

@@ -12,7 +12,7 @@ from .api import ENGINES, MESHES, QUALITIES
 _ENGINE_ITEMS = [
     ("template", "Template", "Fits a body model to the portrait, without a learned prior"),
     ("rodin", "Rodin", "Diffusion of tri-planes, from a portrait or a prompt"),
-    ("morphable", "Morphable", "Multi-view diffusion guided by a morphable model"),
+    ("morphable", "Morphable (experimental)", "Multi-view diffusion guided by a morphable model"),
 ]
 _QUALITY_ITEMS = [
     ("draft", "Draft", "A fast look at the result"),
