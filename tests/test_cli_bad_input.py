@@ -94,6 +94,8 @@ option("seed_beyond_32_bits", BAD_REQUEST, "--seed", "4294967296")
 option("example_and_portrait", BAD_REQUEST, "--example")
 option("six_portraits", BAD_REQUEST, *[ASTRONAUT] * 5)
 option("engine_without_weights_morphable", MISSING, "--engine", "morphable")
+option("expression_for_the_template", BAD_REQUEST, "--expression", "smile")
+option("unknown_expression", BAD_REQUEST, "--engine", "morphable", "--expression", "smie")
 option("flame_without_its_file", MISSING, "--body-model", "flame")
 
 
@@ -476,6 +478,28 @@ bad_sample("sample_of_nobody", BAD_REQUEST, "--count", "0")
 bad_sample("sample_of_a_country", BAD_REQUEST, "--count", "10001")
 bad_sample("sample_beyond_the_last_seed", BAD_REQUEST, "--count", "2", "--seed", "4294967295")
 bad_sample("sample_of_unknown_quality", BAD_REQUEST, "--count", "1", "--quality", "ultra")
+
+
+# ---- novel views and expressions
+
+
+def bad_views(name: str, code: ErrorCode, *arguments: str) -> None:
+    """Register views with those arguments."""
+    CASES.append(Case(name, lambda folder: ["views", "--out", str(folder / "views"), *arguments], (code,)))
+
+
+bad_views("views_of_nobody", BAD_REQUEST)
+bad_views("views_of_two", BAD_REQUEST, ASTRONAUT, ASTRONAUT)
+bad_views("views_without_weights", MISSING, "--example")
+bad_views("views_with_weights_of_nothing", MISSING, "--example", "--weights", str(Path(__file__).parent))
+bad_views("views_in_no_expression", BAD_REQUEST, "--example", "--expression", "jawOpen=2")
+bad_views("no_views", BAD_REQUEST, "--example", "--views", "0")
+bad_views("too_many_views", BAD_REQUEST, "--example", "--views", "65")
+bad_views("views_in_no_step", BAD_REQUEST, "--example", "--steps", "0")
+bad_views("views_with_half_a_step", BAD_REQUEST, "--example", "--steps", "0.5")
+bad_views("views_without_guidance", BAD_REQUEST, "--example", "--guidance", "nan")
+bad_views("views_beyond_the_last_seed", BAD_REQUEST, "--example", "--seed", "4294967296")
+bad_views("views_on_an_unknown_device", BAD_REQUEST, "--example", "--device", "tpu")
 
 
 def _remains(folder: Path) -> dict[str, bytes | None]:

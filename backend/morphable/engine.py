@@ -18,7 +18,7 @@ from backend.morphable.meshes import HEAD, published_placement
 from backend.morphable.sampler import sample
 from backend.morphable.scene import make_scene
 from backend.morphable.views import Views, face_views
-from backend.portrait.head_crop import CENTRE, SHOWN, head_crop
+from backend.portrait.head_crop import CENTRE, head_crop
 from synthetic_data.cameras import orbit_rig
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _FOCAL = 1545.23757707405 / 256
 _RADIUS = 4.5
 """Of the published weights' cameras: focal length in widths of the picture, and distance in units of the world."""
+_SHOWN = 0.44
+"""Metres across the portraits of the training set, whatever their focal length (`synthetic_data.record`)."""
 _FINE = 256
 """Pixels of the crop that a small picture is made from by areas, as those of the training set are."""
 
@@ -134,7 +136,7 @@ def _of_the_set(config: MorphableConfig, model: BodyModel, vertices: Float[np.nd
     )
     lens, matrix = into_world(matrices, lenses, size, config)
     mesh = HEAD((model.template if config.meshless else vertices)[skin])
-    return _Stage(mesh, Views(lens[None], matrix[None], "perspective", size), cameras, SHOWN, np.array(CENTRE))
+    return _Stage(mesh, Views(lens[None], matrix[None], "perspective", size), cameras, _SHOWN, np.array(CENTRE))
 
 
 def _as_published(config: MorphableConfig, fit: BodyFit, vertices: Float[np.ndarray, "V 3"], count: int) -> _Stage:

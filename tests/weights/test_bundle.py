@@ -4,6 +4,7 @@ import pytest
 
 from backend.api import ErrorCode
 from backend.cli import main
+from backend.engines import available
 from backend.errors import MaquetteError
 from backend.weights import bundle
 
@@ -70,6 +71,25 @@ def test_what_is_not_there_is_said(box):
     with pytest.raises(MaquetteError) as caught:
         bundle.require("morphable")
     assert caught.value.code is ErrorCode.MODEL_MISSING
+
+
+@pytest.mark.parametrize("place", ["", "morphable", "morphable/weights"])
+def test_the_folder_of_morphable_may_lie_where_training_leaves_it_or_be_named(
+    box, place, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "own" / place
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    monkeypatch.setenv(bundle.VARIABLE, str(tmp_path / "own"))
+    assert bundle.find("morphable") is None, "its weights are missing"
+    assert {engine.name: engine.available for engine in available()} == {
+        "template": True, "rodin": True, "morphable": False,
+    }  # fmt: skip
+    (folder / "model.safetensors").write_bytes(bytes(998))
+    assert bundle.require("morphable") == folder
+    assert main(["weights", "list"]) == 0
+    assert f"morphable: 0.0 MB, {folder}, not from the box" in capsys.readouterr().out
+    assert all(engine.available and not engine.reason for engine in available())
 
 
 def test_the_real_box_is_whole():
