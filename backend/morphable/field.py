@@ -171,7 +171,9 @@ class _KnownShape:
         depth, body = self._depths(camera)
         if not (depth > 0).any():
             return View(picture, np.zeros_like(depth), np.zeros_like(depth), camera)
-        to_shape, nearest = ndimage.distance_transform_edt(depth <= 0, return_indices=True)
+        away = ndimage.distance_transform_edt(depth <= 0, return_indices=True)
+        assert away is not None
+        to_shape, nearest = away
         filled = depth[tuple(nearest)]
         matte = matte.copy()
         if fill:
