@@ -12,14 +12,14 @@ Projection = Literal["perspective", "orthographic"]
 class MorphableConfig:
     """What a weights folder's `config.json` says.
 
-    `projection`: "perspective" for heads, "orthographic" for bodies. `image_size` is the picture in pixels; `map_size`
-    the side of what is diffused: latents of an autoencoder, or, with `autoencoder` false, blocks of pixels laid into
-    the channels. `feature_channels`
-    are those of the noisy-view encoder and of a vertex; `volume_channels` those of the frustum features, finest first,
-    the first also those of the conditioning volume. `context` is the length of the portrait's vector,
-    `encoder_...` the sizes of the network that makes it. `dense_branch`:
-    whether the lifted views also go through a dense 3D network (F_G of the paper), which both published models do not.
-    `meshless`: whether it was trained, as a baseline, with the same mean head for everybody.
+    `projection`: "perspective" for heads, "orthographic" for bodies. `views`: how many are drawn if nobody asks for
+    another number, which only the dense branch minds. `image_size` is the picture in pixels; `map_size` the side of
+    what is diffused: latents of an autoencoder, or, with `autoencoder` false, blocks of pixels laid into the channels.
+    `feature_channels` are those of the noisy-view encoder and of a vertex; `volume_channels` those of the frustum
+    features, finest first, the first also those of the conditioning volume. `context` is the length of the portrait's
+    vector, `encoder_...` the sizes of the network that makes it.
+    `dense_branch`: whether the lifted views also go through a dense 3D network (F_G of the paper), which both published
+    models do not. `meshless`: whether it was trained, as a baseline, with the same mean head for everybody.
     `body_model`: whose vertices the networks know; empty in weights that do not say, see `mesh_model`.
     """
 

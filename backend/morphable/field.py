@@ -47,7 +47,7 @@ _BEFORE = 0.03
 """Metres by which a shoulder that the bust leaves out stands before what it hides."""
 _SURFACE = 0.012
 """Metres from the visible surface within which a point has a view's colour."""
-_DOUBT = 0.2
+_DOUBT = 0.5
 """Weight of "nothing here" where no view sees through."""
 _DRAWN = 128
 """Pixels at which the known shape's depth is drawn at most."""

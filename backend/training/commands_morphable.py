@@ -63,7 +63,9 @@ def morphable(options: argparse.Namespace) -> None:
         return
     stage.save(state)
     write_sheet(stage.averaged_model(), stage.subjects, folder / "samples.png")
-    save_morphable(folder / "weights", stage.averaged_model().cpu().state_dict(), config.model)
+    # So many the engine draws if nobody says otherwise: it is the rig that they know.
+    told = dataclasses.replace(config.model, views=subjects.pictures.shape[1])
+    save_morphable(folder / "weights", stage.averaged_model().cpu().state_dict(), told)
     print(f"Done: {folder / 'weights'}; {stage.seconds:.0f} s.")
 
 

@@ -121,10 +121,12 @@ def test_from_the_command_line(pack, tmp_path, capfd):
     assert main(given) == 0
     assert "3 people, 6 expressions" in capfd.readouterr().out
     weights = tmp_path / "run" / "morphable" / "weights"
-    assert load_morphable(weights).config == TINY
+    assert load_morphable(weights).config == dataclasses.replace(TINY, views=4), "the set's rig"
     assert (tmp_path / "run" / "morphable" / "samples.png").stat().st_size > 1000
     on = ["--weights", str(weights), "--out", str(tmp_path / "on")]
     assert main([*given[:4], "--config", str(recipe), *on]) == 0
+    grown = load_morphable(tmp_path / "on" / "morphable" / "weights").config
+    assert grown == dataclasses.replace(TINY, views=4, body_model="anny")
 
 
 @pytest.mark.parametrize(
