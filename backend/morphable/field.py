@@ -211,7 +211,9 @@ def yielding(samples: PointSamples, pictures: Sequence[View]) -> PointSamples:
         off = np.abs(view.camera.to_camera(samples.points.astype(np.float64))[:, 2] - depth)
         shown |= inside & (matte > 0.9) & (off < _SURFACE)
     matter = samples.occupancy > 0.5
-    weight = np.where(matter, through < 2, np.where(through > 0, 1.0, _DOUBT))
+    # Views go on below the bust and beside it, the field does not.
+    sure = (through > 0) | (bust_inside(samples.points.astype(np.float64), HALF_SIZE) < 0)
+    weight = np.where(matter, through < 2, np.where(sure, 1.0, _DOUBT))
     return dataclasses.replace(
         samples,
         occupancy_weights=(samples.occupancy_weights * weight).astype(np.float32),

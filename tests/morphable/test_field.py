@@ -125,5 +125,7 @@ def test_layers_yield_to_views_and_the_rest_is_kept():
     assert through.occupancy_weights.tolist() == [0, 0, 1], "matter that views see through is no matter"
     assert through.colour_weights.tolist() == [1, 1, 0]
     shown = yielding(samples, [View(rgb, right, depth(camera), camera) for camera in cameras])
-    assert shown.occupancy_weights.tolist() == pytest.approx([1, 1, 0.2])
+    assert shown.occupancy_weights.tolist() == pytest.approx([1, 1, 0.5])
     assert shown.colour_weights.tolist() == [0, 0, 0], "views know the colour of what they show"
+    below = dataclasses.replace(samples, points=points + np.array([0, 0, -0.2], np.float32))
+    assert yielding(below, []).occupancy_weights.tolist() == [1, 1, 1], "nothing is there, whatever views show"
