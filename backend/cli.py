@@ -214,6 +214,7 @@ def _add_views(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="TEXT",
         help="such as 'smile' or 'laugh=0.5,jawOpen=0.6'; again for another row (default: the portrait's own)",
     )
+    views.add_argument("--curve", type=_path, metavar="FILE", help="more rows: a text file with an expression a line")
     views.add_argument(
         "--expression-of",
         action="append",
@@ -293,7 +294,7 @@ def _views(options: argparse.Namespace) -> None:
 
     request = novel_views.ViewsRequest(
         Path(portraits[0]).absolute(),
-        tuple(options.expression),
+        (*options.expression, *(novel_views.read_curve(options.curve) if options.curve else ())),
         tuple(path.absolute() for path in options.expression_of),
         options.weights,
         options.views,

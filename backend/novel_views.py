@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PORTRAIT = "portrait"
 """Expression of the portrait itself, where none is asked for."""
 _CROP = 1024
-_MOST_VIEWS, _MOST_STEPS, _MOST_GUIDANCE = 64, 1000, 20
+_MOST_VIEWS, _MOST_STEPS, _MOST_GUIDANCE, _MOST_ROWS = 64, 1000, 20, 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,8 @@ class ViewsRequest:
             raise _refused(f"The guidance must be a number from 0 to {_MOST_GUIDANCE}.")
         if self.device not in DEVICES:
             raise _refused(f"Unknown device {self.device!r}: choose one of {', '.join(DEVICES)}.")
+        if len(self.expressions) + len(self.expressions_of) > _MOST_ROWS:
+            raise _refused(f"Ask for at most {_MOST_ROWS} expressions.")
         try:
             for text in self.expressions:
                 parse_expression(text)
@@ -69,9 +71,9 @@ class ViewsRequest:
 def draw(request: ViewsRequest, out: Path, progress: Progress = lambda stage, fraction: None) -> None:
     """Draw the views of `request` into the new folder `out`, which appears whole at the end or not at all.
 
-    It holds ``e0v00.png``, ``e0v01.png``... (expression, view), ``sheet.png`` with a row for each expression behind the
-    portrait, and ``views.json`` with the expressions and the cameras. Raises `MaquetteError` for everything that a user
-    can mend.
+    It holds ``e000v00.png``, ``e000v01.png``... (expression, view), ``sheet.png`` with a row for each expression behind
+    the portrait, and ``views.json`` with the expressions and the cameras. Raises `MaquetteError` for everything that a
+    user can mend.
     """
     from backend.export.folder import check_destination
     from backend.weights.bundle import morphable_in, require
@@ -122,6 +124,18 @@ def draw(request: ViewsRequest, out: Path, progress: Progress = lambda stage, fr
     _write(out, drawn, {"request": _plain(request), "weights": str(folder), "expressions": named})
 
 
+def read_curve(path: Path) -> tuple[str, ...]:
+    """The expressions of a text file, one a line, such as the frames of a curve; empty lines are left out.
+
+    Raises `MaquetteError` (BAD_REQUEST) when it cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise _refused(f"{path} cannot be read: give a text file with an expression on each line.") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
 def contact_sheet(drawn: list[DrawnViews]) -> Float[np.ndarray, "H W 3"]:
     """A row for each expression: what the networks were shown, then their views."""
     return np.vstack([np.hstack([each.shown, *each.pictures]) for each in drawn])
@@ -142,7 +156,7 @@ def _write(out: Path, drawn: list[DrawnViews], told: dict[str, Any]) -> None:
     with staged_folder(out) as aside:
         for row, each in enumerate(drawn):
             for view, picture in enumerate(each.pictures):
-                (aside / f"e{row}v{view:02d}.png").write_bytes(encode_png(_bytes(picture)))
+                (aside / f"e{row:03d}v{view:02d}.png").write_bytes(encode_png(_bytes(picture)))
         (aside / "sheet.png").write_bytes(encode_png(_bytes(contact_sheet(drawn))))
         text = json.dumps(told | {"cameras": cameras}, indent=1, ensure_ascii=False) + "\n"
         (aside / "views.json").write_text(text, encoding="utf-8")

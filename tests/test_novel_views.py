@@ -1,5 +1,6 @@
 """``maquette views``: a portrait from new sides and in other expressions, as pictures and a sheet."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from backend.cli import main
 from backend.morphable.weights import save_morphable
+from backend.novel_views import read_curve
 from backend.radiance.cameras import Camera
 from tests.morphable.conftest import TINY, tiny  # noqa: F401, a fixture
 
@@ -20,16 +22,18 @@ ASTRONAUT = str(Path(skimage.__file__).parent / "data" / "astronaut.png")
 def test_rows_of_expressions_come_out_with_their_cameras(tiny, tmp_path, capfd):  # noqa: F811
     save_morphable(tmp_path / "weights", tiny.state_dict(), TINY)
     out = tmp_path / "new" / "views"
-    asked = ["--expression", "smile=0.5", "--expression-of", ASTRONAUT, "--views", "2", "--steps", "1"]
+    curve = tmp_path / "curve.txt"
+    curve.write_text("smile=0.5\n\n")
+    asked = ["--curve", str(curve), "--expression-of", ASTRONAUT, "--views", "2", "--steps", "1"]
     assert main(["views", ASTRONAUT, *asked, "--weights", str(tmp_path / "weights"), "--out", str(out)]) == 0
     assert "sheet.png" in capfd.readouterr().out
-    names = [f"e{row}v0{view}.png" for row in range(2) for view in range(2)]
+    names = [f"e00{row}v0{view}.png" for row in range(2) for view in range(2)]
     assert sorted(path.name for path in out.iterdir()) == sorted([*names, "sheet.png", "views.json"])
     size = TINY.image_size
     sheet = np.asarray(Image.open(out / "sheet.png"))
     assert sheet.shape == (2 * size, 3 * size, 3)
     assert np.array_equal(sheet[:size, :size], sheet[size:, :size]), "each row begins with the portrait"
-    assert np.array_equal(sheet[size:, 2 * size :], np.asarray(Image.open(out / "e1v01.png")))
+    assert np.array_equal(sheet[size:, 2 * size :], np.asarray(Image.open(out / "e001v01.png")))
     told = json.loads((out / "views.json").read_text())
     first, second = told["expressions"]
     assert first["of"] == "smile=0.5" and first["weights"]["mouthSmileLeft"] == 0.4
@@ -43,9 +47,13 @@ def test_rows_of_expressions_come_out_with_their_cameras(tiny, tmp_path, capfd):
     assert "choose a new or empty folder" in capfd.readouterr().err
 
 
-def test_weights_for_a_model_that_is_nobody_s_to_give_say_where_it_is_found(tiny, tmp_path, capfd, monkeypatch):  # noqa: F811
-    import dataclasses
+def test_a_curve_is_an_expression_a_line(tmp_path):
+    curve = tmp_path / "curve.txt"
+    curve.write_text("neutral\n jawOpen=0.3 \n\njawOpen=0.6,smile=0.2\n")
+    assert read_curve(curve) == ("neutral", "jawOpen=0.3", "jawOpen=0.6,smile=0.2")
 
+
+def test_weights_for_a_model_that_is_nobody_s_to_give_say_where_it_is_found(tiny, tmp_path, capfd, monkeypatch):  # noqa: F811
     monkeypatch.delenv("MAQUETTE_FLAME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     save_morphable(tmp_path / "weights", tiny.state_dict(), dataclasses.replace(TINY, body_model="flame"))
