@@ -1,8 +1,8 @@
-"""Expressions as people write them: ``smile``, ``jawOpen=0.6``, ``laugh=0.5,browInnerUp=1``."""
+"""Expressions as people write them: ``smile``, ``jawOpen=0.6``, ``laugh=0.5,browInnerUp=1``. Imports nothing heavy."""
 
 from __future__ import annotations
 
-from backend.rigging.avatar import ARKIT_SHAPES
+from backend.rigging.arkit import ARKIT_SHAPES
 
 
 def _both(**weights: float) -> dict[str, float]:

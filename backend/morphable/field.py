@@ -110,8 +110,7 @@ def fit_field(
     pictures = posed_pictures(drawn, shape, faces, lambda part: progress(0.5 + 0.1 * part))
     posed = fit.posed()
     is_as_seen = np.array_equal(posed, drawn.vertices)
-    if is_as_seen:
-        pictures += (portrait_picture(observation, shape, faces),)
+    pictures += (portrait_picture(there, shape, faces, with_face=is_as_seen),)
     field = field_of_points(
         yielding(known, pictures), settings, seed, lambda part: progress(0.6 + 0.4 * part), pictures
     )
@@ -140,14 +139,18 @@ def posed_pictures(
     return tuple(views)
 
 
-def portrait_picture(observation: Observation, shape: TriPlane, faces: Int[np.ndarray, "F 3"]) -> View:
-    """The portrait as one more view, whose matte is better than any that was drawn."""
+def portrait_picture(
+    observation: Observation, shape: TriPlane, faces: Int[np.ndarray, "F 3"], *, with_face: bool = True
+) -> View:
+    """The portrait as one more view, whose matte is better than any that was drawn; the face is no part of it where
+    another expression was drawn."""
     camera = observation.view.camera.resized(_PORTRAIT, _PORTRAIT)
     small = lambda image: cv2.resize(image.astype(np.float32), (_PORTRAIT,) * 2, interpolation=cv2.INTER_AREA)  # noqa: E731
     matte = small(observation.person)
     over_white = small(observation.view.image * observation.person[..., None]) + 1 - matte[..., None]
     known = _KnownShape(shape, observation.view.vertices, faces)
-    return known.posed(over_white, matte, camera, small(observation.known) > 0.99, fill=False)
+    shown = observation.known & (with_face | ~observation.face)
+    return known.posed(over_white, matte, camera, small(shown) > 0.99, fill=False)
 
 
 class _KnownShape:

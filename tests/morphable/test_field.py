@@ -110,6 +110,10 @@ def test_the_portrait_is_a_view_with_its_own_matte(field, observation):  # noqa:
     assert np.abs(view.alpha - observation.person)[near].max() < 0.01
     hidden = dataclasses.replace(observation, known=np.zeros(observation.known.shape, bool))
     assert (portrait_picture(hidden, field, FACES).depth < 0.01).all(), "nothing is known there"
+    face = np.zeros(observation.known.shape, bool)
+    face[80:100, 80:100] = True
+    other = portrait_picture(dataclasses.replace(observation, face=face), field, FACES, with_face=False)
+    assert (other.depth[81:99, 81:99] < 0.01).all() and np.array_equal(other.depth[:79], view.depth[:79])
 
 
 def test_layers_yield_to_views_and_the_rest_is_kept():
