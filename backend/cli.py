@@ -16,21 +16,18 @@ import contextlib
 import dataclasses
 import errno
 import os
-import signal
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from backend.api import DEVICES, ENGINES, MESHES, QUALITIES, AvatarRequest, ErrorCode
-from backend.arguments import Parser
+from backend.api import AvatarRequest, ErrorCode
+from backend.command_parser import make_parser
 from backend.errors import MaquetteError
+from backend.terminal import quiet_stderr, report, say, sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import TextIO
+    from collections.abc import Callable, Sequence
 
-_BAR_WIDTH = 24
 _MOST_PEOPLE = 10_000
 """Whom one `maquette sample` makes at most: a folder's name has four digits."""
 _ELSEWHERE = {
@@ -47,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.suppress(AttributeError):  # a path that the terminal's encoding lacks must not end the job
         sys.stdout.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     debug = os.environ.get("MAQUETTE_DEBUG") == "1"
-    with _quiet_stderr(enabled=not debug) as stderr, _sigterm_as_ctrl_c():
+    with quiet_stderr(enabled=not debug) as stderr, sigterm_as_ctrl_c():
         try:
-            options = _parser().parse_args(arguments, argparse.Namespace(stderr=stderr))
+            options = make_parser(_RUNS, _WORDS).parse_args(arguments, argparse.Namespace(stderr=stderr))
             options.run(options)
             return 0
         except (Exception, KeyboardInterrupt) as problem:
@@ -61,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {error.message}", file=stderr, flush=True)
             return exit_status(error.code)
         finally:
-            _say("")  # what argparse wrote may still wait for a reader that is gone
+            say("")  # what argparse wrote may still wait for a reader that is gone
 
 
 def exit_status(code: ErrorCode) -> int:
@@ -97,165 +94,6 @@ def describe(problem: BaseException) -> MaquetteError:
     return MaquetteError(ErrorCode.INTERNAL, sentence, stage="command line")
 
 
-class _VersionAction(argparse.Action):
-    """Prints the version; looks it up only then, because the look-up takes longer than the rest of the start."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from importlib.metadata import version
-
-        print(f"maquette {version('maquette')}")
-        parser.exit()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="maquette",
-        description="One portrait becomes a rigged, textured 3D head for Blender, on your own computer.",
-        epilog="Exit status: 0 done, 2 bad request, 130 stopped, 3 to 18 other failures, each with one sentence.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action=_VersionAction, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    generate = commands.add_parser(
-        "generate", help="make an avatar from one to five portraits of a person", allow_abbrev=False
-    )
-    generate.set_defaults(run=_generate)
-    generate.add_argument("portraits", nargs="*", metavar="PORTRAIT", help="one to five pictures of the same person")
-    generate.add_argument(
-        "--example", action="store_true", help="use the public-domain astronaut portrait that comes with scikit-image"
-    )
-    generate.add_argument("--prompt", default="", metavar="TEXT", help="describe the person; alone or with a portrait")
-    for option, default, allowed, text in (
-        ("--engine", AvatarRequest.engine, ENGINES, "how the head is made"),
-        ("--quality", AvatarRequest.quality, QUALITIES, "time against detail"),
-        ("--mesh", AvatarRequest.mesh, MESHES, "the body model's own faces, or the plain surface of the field"),
-        ("--device", AvatarRequest.device, DEVICES, "where to compute"),
-    ):
-        # Not `choices`: the request itself says which values it understands, in a better sentence.
-        generate.add_argument(option, default=default, metavar="|".join(allowed), help=f"{text} (default: {default})")
-    generate.add_argument(
-        "--body-model", default=AvatarRequest.body_model, metavar="NAME", help="morphable model (default: %(default)s)"
-    )
-    generate.add_argument(
-        "--expression",
-        default="",
-        metavar="TEXT",
-        help="what the engine 'morphable' draws (default: the portrait's own)",
-    )
-    generate.add_argument("--seed", type=_whole_number, default=0, metavar="N", help="same seed, same avatar")
-    generate.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the avatar")
-
-    _add_views(commands)
-
-    edit = commands.add_parser("edit", help="change an avatar of the engine 'rodin' by words", allow_abbrev=False)
-    edit.set_defaults(run=_edit)
-    edit.add_argument("avatar", type=_path, metavar="AVATAR_DIR", help="the avatar, which stays as it is")
-    edit.add_argument("words", metavar="TEXT", help='what is to change, such as "with red hair"')
-    edit.add_argument("--seed", type=_whole_number, metavar="N", help="same seed, same avatar (default: the avatar's)")
-    edit.add_argument(
-        "--quality", metavar="|".join(QUALITIES), help="time against detail (default: that of the avatar)"
-    )
-    edit.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the changed avatar")
-
-    sample = commands.add_parser("sample", help="make avatars of people whom nobody described", allow_abbrev=False)
-    sample.set_defaults(run=_sample)
-    sample.add_argument("--count", type=_whole_number, required=True, metavar="N", help="how many people")
-    sample.add_argument(
-        "--seed", type=_whole_number, default=0, metavar="N", help="that of the first; each next has one more"
-    )
-    sample.add_argument(
-        "--quality",
-        default=AvatarRequest.quality,
-        metavar="|".join(QUALITIES),
-        help="time against detail (default: %(default)s)",
-    )
-    sample.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the avatars' folders")
-
-    rig = commands.add_parser(
-        "rig", help="give bones, weights and shape keys to an edited or foreign head", allow_abbrev=False
-    )
-    rig.set_defaults(run=_rig)
-    rig.add_argument(
-        "mesh", type=_path, metavar="MESH", help="the head to rig: GLB, glTF, OBJ, PLY, STL; any axes, any unit"
-    )
-    rig.add_argument("--like", type=_path, required=True, metavar="AVATAR_DIR", help="avatar whose rig it takes over")
-    rig.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the rigged head")
-
-    serve = commands.add_parser("serve", help="wait for the Blender add-on's jobs", allow_abbrev=False)
-    serve.set_defaults(run=_serve)
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    serve.add_argument("--port", type=_whole_number, default=0, metavar="N", help="port; 0 takes a free one")
-    serve.add_argument("--data", type=_path, metavar="DIR", help="folder of the jobs (default: the user's own)")
-    serve.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
-
-    for name, (words, _) in _ELSEWHERE.items():
-        # Their options are understood elsewhere: here nothing begins one.
-        command = commands.add_parser(name, help=words, add_help=False, prefix_chars="\0")
-        command.set_defaults(run=_elsewhere, name=name)
-        command.add_argument("arguments", nargs=argparse.REMAINDER)
-    return parser
-
-
-def _add_views(commands: argparse._SubParsersAction[Parser]) -> None:
-    views = commands.add_parser(
-        "views",
-        help="draw a person from new sides and in other expressions, without a mesh (experimental)",
-        description="Pictures by Morphable Diffusion, whose weights are not in the box.",
-        allow_abbrev=False,
-    )
-    views.set_defaults(run=_views)
-    views.add_argument("portraits", nargs="*", metavar="PORTRAIT", help="a picture of a person")
-    views.add_argument("--example", action="store_true", help="use scikit-image's portrait of an astronaut")
-    views.add_argument(
-        "--expression",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="such as 'smile' or 'laugh=0.5,jawOpen=0.6'; again for another row (default: the portrait's own)",
-    )
-    views.add_argument("--curve", type=_path, metavar="FILE", help="more rows: a text file with an expression a line")
-    views.add_argument(
-        "--expression-of",
-        action="append",
-        type=_path,
-        default=[],
-        metavar="PICTURE",
-        help="take the expression of a picture, of whomever; again for another row",
-    )
-    views.add_argument("--weights", type=_path, metavar="DIR", help="folder of the weights (default: MAQUETTE_WEIGHTS)")
-    views.add_argument("--views", type=_whole_number, metavar="N", help="how many (default: what the weights say)")
-    views.add_argument(
-        "--steps", type=_whole_number, default=20, metavar="N", help="of sampling (default: %(default)s)"
-    )
-    views.add_argument(
-        "--guidance", type=_number, default=2.0, metavar="X", help="1 is without guidance (default: %(default)s)"
-    )
-    views.add_argument("--seed", type=_whole_number, default=0, metavar="N", help="same seed, same pictures")
-    views.add_argument("--device", default="auto", metavar="|".join(DEVICES), help="where to compute (default: auto)")
-    views.add_argument("--out", type=_path, required=True, metavar="DIR", help="new folder for the pictures")
-
-
-def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-def _path(text: str) -> Path:
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError("the path is empty" if not text else "the path holds a zero byte")
-    return Path(text)
-
-
 def _generate(options: argparse.Namespace) -> None:
     portraits = _own_or_example(options)
     request = AvatarRequest(
@@ -273,7 +111,7 @@ def _generate(options: argparse.Namespace) -> None:
     _check(request)
     from backend import pipeline
 
-    _report(options.out, lambda progress: pipeline.generate(request, options.out, progress))
+    report(options.out, lambda progress: pipeline.generate(request, options.out, progress))
 
 
 def _own_or_example(options: argparse.Namespace) -> tuple[str, ...]:
@@ -303,7 +141,7 @@ def _views(options: argparse.Namespace) -> None:
         options.seed,
         options.device,
     )
-    _report(options.out, lambda progress: novel_views.draw(request, options.out, progress), "sheet.png and the views")
+    report(options.out, lambda progress: novel_views.draw(request, options.out, progress), "sheet.png and the views")
 
 
 def _edit(options: argparse.Namespace) -> None:
@@ -321,7 +159,7 @@ def _edit(options: argparse.Namespace) -> None:
             raise MaquetteError(ErrorCode.BAD_IMAGE, sentence, stage="command line")
     from backend import pipeline
 
-    _report(options.out, lambda progress: pipeline.generate(request, options.out, progress))
+    report(options.out, lambda progress: pipeline.generate(request, options.out, progress))
 
 
 def _sample(options: argparse.Namespace) -> None:
@@ -350,7 +188,7 @@ def _sample(options: argparse.Namespace) -> None:
 
     first, last = min(people).name, max(people).name
     try:
-        _report(options.out, job, f"{options.count} avatars, {first} to {last}")
+        report(options.out, job, f"{options.count} avatars, {first} to {last}")
     except KeyboardInterrupt:
         sentence = "Stopped; whoever was finished is kept, and the same command goes on."
         raise MaquetteError(ErrorCode.CANCELLED, sentence, stage="command line") from None
@@ -381,7 +219,7 @@ def _check(request: AvatarRequest) -> None:
 def _rig(options: argparse.Namespace) -> None:
     from backend import pipeline
 
-    _report(options.out, lambda progress: pipeline.rig(options.mesh, options.like, options.out, progress))
+    report(options.out, lambda progress: pipeline.rig(options.mesh, options.like, options.out, progress))
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -405,91 +243,13 @@ def _example_portrait() -> str:
     return str(Path(package.origin).parent / "data" / "astronaut.png")
 
 
-def _report(out: Path, job: Callable[[Callable[[str, float], None]], object], results: str = "") -> None:
-    """Run `job` with a progress display, then say where its `results` are: all files in `out` if not said otherwise."""
-    start = time.monotonic()
-    progress = _Progress()
-    try:
-        job(progress)
-    finally:
-        progress.close()
-    results = results or ", ".join(sorted(path.name for path in out.iterdir()))
-    _say(f"Done in {time.monotonic() - start:.0f} s: {out.resolve()} holds {results}\n")
-
-
-class _Progress:
-    """One line per stage: redrawn in place on a terminal, written once when the stage is over anywhere else."""
-
-    def __init__(self) -> None:
-        self._live = sys.stdout.isatty()
-        self._stage = ""
-        self._start = 0.0
-
-    def __call__(self, stage: str, fraction: float) -> None:
-        """Show that `stage` is done to `fraction` in [0, 1]; a new name ends the stage before it."""
-        if stage != self._stage:
-            self.close()
-            self._stage, self._start = stage, time.monotonic()
-        if self._live:
-            filled = round(min(max(fraction, 0.0), 1.0) * _BAR_WIDTH)
-            _say(f"\r{stage:<12} [{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {self._seconds()}")
-
-    def close(self) -> None:
-        """End the line of the stage at hand."""
-        if self._stage:
-            _say("\n" if self._live else f"{self._stage:<12} {self._seconds()}\n")
-            self._stage = ""
-
-    def _seconds(self) -> str:
-        return f"{time.monotonic() - self._start:6.1f} s"
-
-
-def _say(text: str) -> None:
-    """Write to stdout. Once its reader is gone (`maquette … | head`) the job goes on in silence."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError:
-        # Also keeps the interpreter from complaining when it flushes stdout on its way out.
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
-        os.close(devnull)
-
-
-@contextlib.contextmanager
-def _quiet_stderr(*, enabled: bool) -> Iterator[TextIO]:
-    """Yield a stream for our own sentences, and drop what native libraries write to file descriptor 2 meanwhile.
-
-    MediaPipe, Blender and OpenCV log there from C++, out of reach of `logging` and `warnings`.
-    """
-    if not enabled:
-        yield sys.stderr
-        return
-    sys.stderr.flush()
-    with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace") as stream:
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 2)
-        os.close(devnull)
-        try:
-            yield stream
-        finally:
-            sys.stderr.flush()
-            os.dup2(stream.fileno(), 2)
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let a polite kill unwind like Ctrl-C, so that the job removes what it has half-written."""
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    try:
-        previous = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+_RUNS = {
+    "generate": _generate,
+    "views": _views,
+    "edit": _edit,
+    "sample": _sample,
+    "rig": _rig,
+    "serve": _serve,
+    "elsewhere": _elsewhere,
+}
+_WORDS = {name: words for name, (words, _) in _ELSEWHERE.items()}

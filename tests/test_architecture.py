@@ -143,6 +143,8 @@ def test_the_boundary_file_needs_the_standard_library_alone() -> None:
         "backend.body_model.expression_words",
         "backend.rigging.arkit",
         "backend.cli",
+        "backend.command_parser",
+        "backend.terminal",
         "backend.__main__",
         "backend.server",
     ],

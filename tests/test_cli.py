@@ -133,8 +133,8 @@ def test_a_reader_that_leaves_early_is_no_failure() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-STAGES = "progress = backend.cli._Progress(); [progress(s, f) for s in ('fit', 'bake') for f in (0, 0.5, 1)]"
-PROGRESS = [sys.executable, "-c", f"import backend.cli; {STAGES}; progress.close()"]
+STAGES = "progress = backend.terminal.Progress(); [progress(s, f) for s in ('fit', 'bake') for f in (0, 0.5, 1)]"
+PROGRESS = [sys.executable, "-c", f"import backend.terminal; {STAGES}; progress.close()"]
 
 
 def test_in_a_log_every_stage_is_one_plain_line() -> None:
