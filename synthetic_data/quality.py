@@ -21,6 +21,7 @@ COVERED = 0.985
 FACE_SKIN = 0.01
 """Part of the mask that is skin where the camera looks at the face."""
 _SLACK = 0.006
+_REACH = 1 / 128
 
 
 class QualityError(Exception):
@@ -85,17 +86,19 @@ def _not_finite(pictures: Mapping[str, np.ndarray]) -> Collection[str]:
 
 
 def _covered(mask: np.ndarray, depth: np.ndarray, camera: Camera, skull: np.ndarray) -> float:
-    """Part of the points under the mask with a surface at or before them; a pixel's neighbours count as it."""
+    """Part of the points under the mask with a surface at or before them; what lies within the `_REACH`-th part of the
+    picture counts as the place itself, so that large pictures are no more strictly judged than small ones."""
+    reach = max(1, round(camera.width * _REACH))
     column, row = np.floor(camera.project(skull)).astype(int).T
     distance = camera.to_camera(skull)[:, 2]
-    padded_mask = np.pad(mask, 1)
-    padded_depth = np.pad(np.where(depth > 0, depth, np.inf), 1, constant_values=np.inf)
+    padded_mask = np.pad(mask, reach)
+    padded_depth = np.pad(np.where(depth > 0, depth, np.inf), reach, constant_values=np.inf)
     found = np.zeros(len(skull), bool)
     nearest = np.full(len(skull), np.inf)
     inside = (column >= 0) & (row >= 0) & (column < mask.shape[1]) & (row < mask.shape[0])
     column, row = np.where(inside, column, 0), np.where(inside, row, 0)
-    for down in range(3):
-        for across in range(3):
+    for down in range(2 * reach + 1):
+        for across in range(2 * reach + 1):
             found |= padded_mask[row + down, column + across]
             nearest = np.minimum(nearest, padded_depth[row + down, column + across])
     return float((inside & found & (nearest < distance + _SLACK)).mean())

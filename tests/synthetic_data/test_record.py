@@ -136,6 +136,17 @@ def test_a_head_outside_the_frame_is_found(good):
     assert "the head is outside the frame" in check_view(shown, aside, skull, classes)[1]
 
 
+def test_large_pictures_are_judged_no_more_strictly_than_small_ones(good):
+    """What stands out by a hundredth of the radius is half a pixel in one picture and two pixels in the other."""
+    _, camera, skull, classes = good
+    skull = skull * 1.03
+    shares = []
+    for size in (128, 512):
+        larger = camera.resized(size, size)
+        shares.append(check_view(standin.draw(larger, 3), larger, skull, classes)[0]["covered"])
+    assert shares[0] > 0.95 and abs(shares[0] - shares[1]) < 0.02
+
+
 def test_the_index_of_a_set_needs_no_blender():
     code = "import sys, synthetic_data.reader, synthetic_data.cli, synthetic_data.loader; print('bpy' in sys.modules)"
     command, root = [sys.executable, "-c", code], Path(__file__).parents[2]
