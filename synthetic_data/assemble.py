@@ -191,10 +191,7 @@ def _hair_finish(pigments: HairSpec, detail: Detail) -> dict[str, Any]:
     """`finish`, `colour` and `values` of a `Thing`."""
     if not detail.natural_hair:
         return {"finish": "plain hair", "colour": hair_colour(pigments), "values": {}}
-    melanin = pigments.melanin * (1 - 0.75 * pigments.dye)
-    red, green, blue = (1 + pigments.dye * (c - 1) for c in pigments.dye_colour)
-    return {
-        "finish": "hair",
-        "colour": (red, green, blue),
-        "values": {"melanin": melanin, "redness": pigments.redness},
-    }
+    if pigments.dye > 0:
+        return {"finish": "dyed hair", "colour": hair_colour(pigments), "values": {}}
+    values = {"melanin": pigments.melanin, "redness": pigments.redness}
+    return {"finish": "hair", "colour": (1.0, 1.0, 1.0), "values": values}

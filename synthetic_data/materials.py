@@ -139,12 +139,23 @@ def finish(name: str, colour: Colour, *, texture: Any = None, painted: bool = Fa
     return nodes.finish(nodes.add("ShaderNodeBsdfPrincipled", inputs={"Base Color": surface, **inputs}))
 
 
-def hair(colour: Colour, melanin: float, redness: float) -> Any:
-    """Hair with natural pigments behind a tint."""
+_STRAND = {"Roughness": 0.32, "Radial Roughness": 0.45, "Random Roughness": 0.2}
+
+
+def hair(melanin: float, redness: float) -> Any:
+    """Hair with natural pigments."""
     nodes = Nodes("hair")
-    surface = {"Roughness": 0.32, "Radial Roughness": 0.45, "Random Roughness": 0.2, "Random Color": 0.3}
-    inputs = {"Melanin": melanin, "Melanin Redness": redness, "Tint": (*colour, 1.0), **surface}
+    inputs = {"Melanin": melanin, "Melanin Redness": redness, "Random Color": 0.3, **_STRAND}
     return nodes.finish(nodes.add("ShaderNodeBsdfHairPrincipled", {"parametrization": "MELANIN"}, inputs))
+
+
+def dyed_hair(colour: Colour) -> Any:
+    """Hair whose strands absorb as much as makes a head of them look like `colour`. (Behind a tint, pigments stay what
+    is seen: a blue dye came out brown.)"""
+    nodes = Nodes("dyed hair")
+    red, green, blue = (channel**1.5 for channel in colour)  # a whole head of them is lighter than each
+    inputs = {"Color": (red, green, blue, 1.0), **_STRAND}
+    return nodes.finish(nodes.add("ShaderNodeBsdfHairPrincipled", {"parametrization": "COLOR"}, inputs))
 
 
 def plain_hair(colour: Colour) -> Any:

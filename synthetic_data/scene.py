@@ -82,7 +82,9 @@ def _material(thing: Thing) -> Any:
         case "eye":
             return materials.eye()
         case "hair":
-            return materials.hair(thing.colour, **thing.values)
+            return materials.hair(**thing.values)
+        case "dyed hair":
+            return materials.dyed_hair(thing.colour)
         case "plain hair":
             return materials.plain_hair(thing.colour)
     painted = thing.patch is not None and "colour" in thing.patch.attributes

@@ -132,6 +132,20 @@ def test_colours_are_straight_and_in_range(portrait):
     assert rgba[edge][:, :3].mean() > 0.6 * rgba[inside][:, :3].mean()
 
 
+def test_dyed_hair_has_its_colour_in_every_preset():
+    """Views and portraits are of one person: their shares of red, green and blue agree."""
+    spec = sample_identity(load_anny(), 11, 0, hair_families=("short",)).bare()
+    dyed = dataclasses.replace(spec.hair, melanin=0.8, dye=1.0, dye_colour=(0.08, 0.15, 0.45))
+    spec = dataclasses.replace(spec, hair=dyed, light=dataclasses.replace(spec.light, kind="studio", warmth=0.0))
+    shares = []
+    for preset in ("fit", "portrait"):
+        view = render_identity(spec, [portrait_camera(64)], model=load_anny(), preset=preset, samples=16)[0]
+        colour = view["rgba"][view["segmentation"] == scene.SEGMENTS["hair"]][:, :3].mean(0)
+        shares.append(colour / colour.sum())
+    assert shares[0].argmax() == shares[1].argmax() == 2
+    assert np.abs(shares[0] - shares[1]).max() < 0.12, shares
+
+
 def test_same_spec_same_bytes_and_nothing_is_left_behind(bald):
     camera = portrait_camera(48)
     hashes, blocks = [], []
