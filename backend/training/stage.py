@@ -71,7 +71,7 @@ class Stage(abc.ABC, Generic[Model, Config]):
         self.model = make().to(self.device)
         self.averaged = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
-            self.groups(), config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+            self.groups(), config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         self._told = {"config": dataclasses.asdict(config), **(told or {})}  # pyright: ignore[reportArgumentType]
         self.step_number, self.seconds = 0, 0.0
