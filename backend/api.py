@@ -33,6 +33,26 @@ STAGES = {
 }
 
 
+def _both(**weights: float) -> dict[str, float]:
+    return {f"{name}{side}": weight for name, weight in weights.items() for side in ("Left", "Right")}
+
+
+EXPRESSIONS: dict[str, dict[str, float]] = {
+    "neutral": {},
+    "smile": _both(mouthSmile=0.8, cheekSquint=0.5, eyeSquint=0.25, mouthDimple=0.2),
+    "laugh": _both(mouthSmile=1.0, cheekSquint=0.7, eyeSquint=0.4, mouthUpperUp=0.3) | {"jawOpen": 0.35},
+    "surprise": _both(eyeWide=0.9, browOuterUp=0.9) | {"browInnerUp": 0.9, "jawOpen": 0.45, "mouthFunnel": 0.15},
+    "anger": _both(browDown=1.0, eyeSquint=0.5, noseSneer=0.6, mouthPress=0.6, mouthFrown=0.4) | {"jawForward": 0.2},
+    "sadness": _both(mouthFrown=0.8, eyeSquint=0.2) | {"browInnerUp": 0.9, "mouthShrugLower": 0.5},
+    "disgust": _both(noseSneer=0.9, mouthUpperUp=0.6, browDown=0.5, eyeSquint=0.4) | {"mouthShrugUpper": 0.3},
+    "fear": _both(eyeWide=0.9, mouthStretch=0.6) | {"browInnerUp": 1.0, "jawOpen": 0.2},
+    "kiss": {"mouthPucker": 1.0, "mouthFunnel": 0.2},
+    "wink": {"eyeBlinkLeft": 1.0, "mouthSmileLeft": 0.5, "cheekSquintLeft": 0.6},
+    "sleep": _both(eyeBlink=1.0),
+}
+"""Weights of ARKit's shapes by the name of the expression, all others 0: presets of the add-on, words of a request."""
+
+
 class ErrorCode(enum.StrEnum):
     """Why a job failed or a request was refused.
 

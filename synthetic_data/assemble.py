@@ -188,7 +188,7 @@ def _pigments(spec: IdentitySpec) -> dict[str, HairSpec]:
 
 
 def _hair_finish(pigments: HairSpec, detail: Detail) -> dict[str, Any]:
-    """`finish`, `colour` and `values` of a `Thing`."""
+    """`finish`, `colour` and `values` of a `Thing`: all three, for they take the place of those of another dress."""
     if not detail.natural_hair:
         return {"finish": "plain hair", "colour": hair_colour(pigments), "values": {}}
     if pigments.dye > 0:

@@ -45,6 +45,7 @@ class Recipe(Protocol):
 def quick_in_bf16(device: torch.device) -> bool:
     """Whether the device multiplies faster in bfloat16: graphics cards do, and processors with AMX."""
     if device.type == "cpu":
+        # Trainers also run on other versions of torch than ours: those that cannot tell keep single precision.
         return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
     return device.type == "cuda"
 

@@ -112,9 +112,11 @@ def test_two_versions_are_a_mistake(build_addon, tmp_path, monkeypatch):
 
 
 def test_presets_name_keys_that_exist(addon):
+    from backend.api import EXPRESSIONS
     from backend.rigging.avatar import ARKIT_SHAPES
 
     expressions = importlib.import_module("maquette.expressions")
+    assert {name.lower(): weights for name, weights in expressions.PRESETS.items()} == EXPRESSIONS
     for name, weights in expressions.PRESETS.items():
         assert set(weights) <= set(ARKIT_SHAPES), name
         assert all(0 <= weight <= 1 for weight in weights.values())

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from backend.body_model.anny import load_anny
-from backend.body_model.expression_words import NAMED, parse_expression
+from backend.body_model.expression_words import parse_expression
 from backend.body_model.expressions import in_expression
 from backend.body_model.fitting import BodyFit
 from backend.radiance.cameras import Camera
 from backend.rigging.avatar import ARKIT_SHAPES
-from tests.conftest import ROOT, load_script
 
 
 @pytest.mark.parametrize(
@@ -36,11 +35,6 @@ def test_words_become_weights(text, weights):
 def test_what_is_no_expression_is_said_in_one_sentence(text):
     with pytest.raises(ValueError, match=r"^[A-Z][^\n]+\.$"):
         parse_expression(text)
-
-
-def test_the_add_on_s_presets_have_the_same_names():
-    presets = load_script(ROOT / "blender_addon" / "expressions.py").PRESETS
-    assert {name.lower(): weights for name, weights in presets.items()} == NAMED
 
 
 def test_a_person_takes_on_an_expression_and_keeps_their_own_offsets():
