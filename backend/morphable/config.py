@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 Projection = Literal["perspective", "orthographic"]
+Prediction = Literal["epsilon", "v_prediction"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +17,11 @@ class MorphableConfig:
     another number, which only the dense branch minds. `image_size` is the picture in pixels; `map_size` the side of
     what is diffused: latents of an autoencoder, or, with `autoencoder` false, blocks of pixels laid into the channels.
     `feature_channels` are those of the noisy-view encoder and of a vertex; `volume_channels` those of the frustum
-    features, finest first, the first also those of the conditioning volume. `context` is the length of the portrait's
+    features, finest first, the first also those of the conditioning volume. `plain_levels` of the U-Net, the finest,
+    attend to depth alone and neither to the picture nor to the portrait's vector. `context` is the length of that
     vector, `encoder_...` the sizes of the network that makes it.
+    `prediction` is what the U-Net says of a noisy view, in diffusers' words: the noise, as published, or the velocity,
+    of which far fewer steps of training make a picture.
     `dense_branch`: whether the lifted views also go through a dense 3D network (F_G of the paper), which both published
     models do not. `meshless`: whether it was trained, as a baseline, with the same mean head for everybody.
     `body_model`: whose vertices the networks know; empty in weights that do not say, see `mesh_model`.
@@ -35,6 +39,8 @@ class MorphableConfig:
     volume_channels: tuple[int, ...] = (64, 128, 256, 512)
     depth_planes: int = 48
     unet_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    plain_levels: int = 0
+    prediction: Prediction = "epsilon"
     norm_groups: int = 32
     context: int = 768
     encoder_width: int = 1024
@@ -52,16 +58,19 @@ class MorphableConfig:
 
     @classmethod
     def small(cls) -> MorphableConfig:
-        """For training on one machine: 64 x 64 pixels in blocks of four instead of latents, a fiftieth of the size."""
+        """For training on one machine: 64 x 64 pixels in blocks of 4 x 4 instead of latents, a fiftieth of the size."""
         return cls(
             image_size=64,
-            map_size=32,
-            map_channels=12,
+            map_size=16,
+            map_channels=48,
             autoencoder=False,
             latent_scale=1.0,
-            volume_channels=(16, 32, 64, 128),
-            depth_planes=32,
-            unet_channels=(64, 96, 128, 192),
+            feature_channels=8,
+            volume_channels=(16, 32, 48, 64),
+            depth_planes=16,
+            unet_channels=(96, 128, 160, 160),
+            plain_levels=1,
+            prediction="v_prediction",
             context=256,
             encoder_width=256,
             encoder_layers=4,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backend.morphable.model import MorphableDiffusion
 
 
-def guided_noise(
+def guided_prediction(
     model: MorphableDiffusion,
     views: Float[Tensor, "M C H W"],
     steps: Int[Tensor, "M"],
@@ -25,14 +25,14 @@ def guided_noise(
     frusta: Sequence[Float[Tensor, "M F D H W"]],
     scale: float,
 ) -> Float[Tensor, "M C H W"]:
-    """The noise in the views, with and without everything that is known of them in one batch.
+    """What is predicted of the views, with and without everything that is known of them in one batch.
 
     "Without" means that latent, vector and frustum features are all zero. A scale of 1 leaves it out.
     """
     if scale == 1:
-        return model.noise(views, steps, condition, frusta)
+        return model.predict(views, steps, condition, frusta)
     nothing = condition.dropped()
     both = Condition(torch.cat([condition.latent, nothing.latent]), torch.cat([condition.vector, nothing.vector]))
     doubled = [torch.cat([each, torch.zeros_like(each)]) for each in frusta]
-    told, untold = model.noise(views.repeat(2, 1, 1, 1), steps.repeat(2), both, doubled).chunk(2)
+    told, untold = model.predict(views.repeat(2, 1, 1, 1), steps.repeat(2), both, doubled).chunk(2)
     return untold + scale * (told - untold)

@@ -43,7 +43,8 @@ class Condition:
 
 
 class MorphableDiffusion(nn.Module):
-    """Noisy views of a scene and a portrait to the noise in the views. Latents are scaled to unit spread."""
+    """Noisy views of a scene and a portrait to the noise in the views, or their velocity (`MorphableConfig.prediction`).
+    Latents are scaled to unit spread."""
 
     def __init__(self, config: MorphableConfig) -> None:
         super().__init__()
@@ -91,14 +92,14 @@ class MorphableDiffusion(nn.Module):
         points, view = scene.frusta_of(indices), scene.embedding_of(indices).flatten(0, 1)
         return self.frustum_net(frustum_volume(volume, points), time, view)
 
-    def noise(
+    def predict(
         self,
         views: Float[Tensor, "M C H W"],
         steps: Int[Tensor, "M"],
         condition: Condition,
         frusta: Sequence[Float[Tensor, "M F D H W"]],
     ) -> Float[Tensor, "M C H W"]:
-        """The noise in single views, each with its row of `condition` and `frusta`."""
+        """The noise or velocity in single views, each with its row of `condition` and `frusta`."""
         # The weights began as Zero-1-to-3's, which saw the portrait's latent before scaling.
         beside = condition.latent / self.config.latent_scale
         return self.denoiser(torch.cat([views, beside], 1), steps, condition.vector, frusta)

@@ -33,14 +33,14 @@ def predict_target(
     target: Int[Tensor, "B K"],
     chance: Float[Tensor, "B"] | None = None,
 ) -> Float[Tensor, "B K C H W"]:
-    """The noise that the model sees in some views of each subject, one in the published training; all noisy views make
-    the volume.
+    """What the model predicts of some views of each subject, one in the published training; all noisy views make the
+    volume.
 
     `chance`, uniform in [0, 1), says what a subject is not told (`drop`); without it everything is told, as in the
     published training.
     """
     (batch, count), each = views.shape[:2], target.shape[1]
-    plan = scheduler()
+    plan = scheduler(prediction=model.config.prediction)
     noisy = plan.add_noise(views.flatten(0, 1), noise.flatten(0, 1), steps.repeat_interleave(count))
     noisy = noisy.unflatten(0, (batch, count))
     volume = model.volume(noisy, steps, scene)
@@ -48,7 +48,7 @@ def predict_target(
     condition = condition.repeat(each)
     if chance is not None:
         condition, frusta = drop(condition, frusta, chance.repeat_interleave(each))
-    predicted = model.noise(_chosen(noisy, target).flatten(0, 1), steps.repeat_interleave(each), condition, frusta)
+    predicted = model.predict(_chosen(noisy, target).flatten(0, 1), steps.repeat_interleave(each), condition, frusta)
     return predicted.unflatten(0, (batch, each))
 
 
@@ -62,9 +62,14 @@ def training_loss(
     target: Int[Tensor, "B K"],
     chance: Float[Tensor, "B"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean square error of the noise in the target views."""
+    """Mean square error of the noise, or velocity, in the target views."""
     predicted = predict_target(model, views, noise, steps, scene, condition, target, chance)
-    return F.mse_loss(predicted, _chosen(noise, target))
+    views, noise = _chosen(views, target), _chosen(noise, target)
+    if model.config.prediction == "epsilon":
+        return F.mse_loss(predicted, noise)
+    plan = scheduler(prediction=model.config.prediction)
+    each = steps.repeat_interleave(views.shape[1])
+    return F.mse_loss(predicted.flatten(0, 1), plan.get_velocity(views.flatten(0, 1), noise.flatten(0, 1), each))
 
 
 def _chosen(views: Float[Tensor, "B N C H W"], target: Int[Tensor, "B K"]) -> Float[Tensor, "B K C H W"]:

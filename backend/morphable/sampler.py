@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from backend.morphable.guidance import guided_noise
+from backend.morphable.guidance import guided_prediction
 from backend.morphable.schedule import scheduler
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def denoise(
     views_at_once: int = 8,
 ) -> Iterator[Float[Tensor, "B N C H W"]]:
     """The latents after each step. `noise` gives the first state, then what each step but the last adds (eta 1)."""
-    plan = scheduler(steps)
+    plan = scheduler(steps, model.config.prediction)
     latents = next(noise)
     batch, views = latents.shape[:2]
     for step in plan.timesteps.tolist():
@@ -74,7 +74,7 @@ def denoise(
         volume = model.volume(latents, time, scene)
         predicted = torch.cat(
             [
-                _noise_of(model, scene, condition, latents, volume, time, indices, guidance)
+                _prediction_of(model, scene, condition, latents, volume, time, indices, guidance)
                 for indices in torch.arange(views, device=latents.device).split(views_at_once)
             ],
             1,
@@ -85,7 +85,7 @@ def denoise(
         yield latents
 
 
-def _noise_of(
+def _prediction_of(
     model: MorphableDiffusion,
     scene: Scene,
     condition: Condition,
@@ -95,10 +95,10 @@ def _noise_of(
     indices: Tensor,
     guidance: float,
 ) -> Float[Tensor, "B K C H W"]:
-    """The noise in some of the views of every subject."""
+    """What is predicted of some of the views of every subject."""
     count = len(indices)
     frusta = model.frusta(volume, time, scene, indices.expand(len(latents), -1))
     single = latents[:, indices].flatten(0, 1)
     told = condition.repeat(count)
-    predicted = guided_noise(model, single, time.repeat_interleave(count), told, frusta, guidance)
+    predicted = guided_prediction(model, single, time.repeat_interleave(count), told, frusta, guidance)
     return predicted.unflatten(0, (-1, count))

@@ -32,13 +32,14 @@ class ViewUNet(nn.Module):
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         widths, contexts = config.unet_channels, config.volume_channels
-        levels = len(widths)
+        levels, plain = len(widths), config.plain_levels
+        attending = levels - 1 - plain
         self.unet: Any = UNet2DConditionModel(
             sample_size=config.map_size,
             in_channels=2 * config.map_channels,
             out_channels=config.map_channels,
-            down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
-            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+            down_block_types=(*("DownBlock2D",) * plain, *("CrossAttnDownBlock2D",) * attending, "DownBlock2D"),
+            up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * attending, *("UpBlock2D",) * plain),
             block_out_channels=widths,
             cross_attention_dim=config.context,
             attention_head_dim=_HEADS,  # in diffusers' Stable Diffusion 1 this is the number of heads

@@ -19,7 +19,7 @@ import torch
 
 from backend.morphable.config import MorphableConfig
 from backend.morphable.depth_attention import DepthAttention
-from backend.morphable.guidance import guided_noise
+from backend.morphable.guidance import guided_prediction
 from backend.morphable.model import Condition, MorphableDiffusion
 from backend.morphable.sampler import denoise
 from backend.morphable.scene import Scene, make_scene
@@ -111,16 +111,16 @@ def measure_full() -> None:
     chosen = torch.tensor([[3]])
     per_view = measure("full, frustum of a view", lambda: frusta.append(model.frusta(volume[0], step, scene, chosen)))
     view = latents[:, 3]
-    measure("full, U-Net, one view", lambda: model.noise(view, step, condition, frusta[0]))
+    measure("full, U-Net, one view", lambda: model.predict(view, step, condition, frusta[0]))
     nothing = condition.dropped()
     void = [torch.zeros_like(each) for each in frusta[0]]
     with as_written():
         written = measure(
             "the same as it is written, one after the other",
-            lambda: (model.noise(view, step, condition, frusta[0]), model.noise(view, step, nothing, void)),
+            lambda: (model.predict(view, step, condition, frusta[0]), model.predict(view, step, nothing, void)),
         )
     guided = measure(
-        "full, U-Net, one view with guidance", lambda: guided_noise(model, view, step, condition, frusta[0], 2.0)
+        "full, U-Net, one view with guidance", lambda: guided_prediction(model, view, step, condition, frusta[0], 2.0)
     )
     whole = once + STEPS * (per_step + 16 * (per_view + guided))
     plain = STEPS * (once + per_step + 16 * (per_view + written))

@@ -225,13 +225,13 @@ def run_unet(spec, given, fill):
 
 def run_unet_with_portrait(spec, given, fill):
     condition = Condition(given["x_concat"], given["clip_embed"])
-    return {"out": unet_model(spec, fill).noise(given["x"], given["t"], condition, frusta_of(given))}
+    return {"out": unet_model(spec, fill).predict(given["x"], given["t"], condition, frusta_of(given))}
 
 
 def run_guidance(spec, given, fill):
     condition = Condition(given["x_concat"], given["clip_embed"])
     model, scale = unet_model(spec, fill), spec["unconditional_scale"]
-    return {"out": guidance.guided_noise(model, given["x"], given["t"], condition, frusta_of(given), scale)}
+    return {"out": guidance.guided_prediction(model, given["x"], given["t"], condition, frusta_of(given), scale)}
 
 
 def run_small_signal(spec, given, fill):

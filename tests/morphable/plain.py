@@ -25,8 +25,8 @@ def denoise_plainly(model, views, vertices, condition, noise, *, steps, guidance
         predicted = torch.empty_like(x)
         for view in range(x.shape[1]):
             features = model.frusta(volume, time, scene, torch.full((len(x), 1), view))
-            told = model.noise(x[:, view], time, condition, features)
-            untold = model.noise(x[:, view], time, nothing, [torch.zeros_like(each) for each in features])
+            told = model.predict(x[:, view], time, condition, features)
+            untold = model.predict(x[:, view], time, nothing, [torch.zeros_like(each) for each in features])
             predicted[:, view] = untold + guidance * (told - untold)
         a, before = kept[times[index]], kept[times[index - 1] if index else 0]
         sigma = ((1 - before) / (1 - a) * (1 - a / before)).sqrt()

@@ -1,6 +1,7 @@
 """What training minimises: only some weights, at two rates, and the loss goes down."""
 
 import copy
+import dataclasses
 
 import torch
 
@@ -36,6 +37,18 @@ def test_every_trained_weight_is_reached_and_a_few_steps_help(tiny, scene, condi
     assert losses[-1] < 0.8 * losses[0]
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert {name.split(".")[0] for name in without} == {"image_encoder"}, "it comes in through the condition"
+
+
+def test_the_velocity_of_mere_noise_is_the_picture_turned_round(tiny, scene, condition):
+    model = copy.copy(tiny)
+    model.config = dataclasses.replace(tiny.config, prediction="v_prediction")
+    views, noise, _, told, target = batch(condition)
+    last = torch.tensor([999, 999])
+    with torch.no_grad():
+        predicted = predict_target(model, views, noise, last, scene, told, target)[:, 0]
+        loss = training_loss(model, views, noise, last, scene, told, target)
+    asked = views[torch.arange(2), target[:, 0]]
+    torch.testing.assert_close(loss, (predicted + asked).square().mean())
 
 
 def test_several_targets_share_the_volume(tiny, scene, condition):

@@ -31,6 +31,16 @@ def test_before_training_the_frustum_says_nothing():
         assert not torch.allclose(net(views, steps, context, frusta), plain)
 
 
+def test_plain_levels_attend_to_depth_alone():
+    widths = {"volume_channels": (8, 8, 16, 16), "unet_channels": (32, 64, 96, 128), "context": 16}
+    for plain in (0, 1, 3):
+        net = ViewUNet(MorphableConfig(plain_levels=plain, **widths))
+        attending = [hasattr(block, "attentions") for block in net.unet.down_blocks]
+        assert attending == [False] * plain + [True] * (3 - plain) + [False]
+        assert [hasattr(block, "attentions") for block in reversed(net.unet.up_blocks)] == attending
+        assert len(net.output_conditions) == 9
+
+
 def test_the_small_configuration_is_a_fiftieth_of_the_published_one():
     small, whole = empty_model(MorphableConfig.small()), empty_model(MorphableConfig())
     count = lambda model: sum(parameter.numel() for parameter in model.parameters())  # noqa: E731
