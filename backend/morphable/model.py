@@ -43,7 +43,7 @@ class Condition:
 
 
 class MorphableDiffusion(nn.Module):
-    """Noisy views of a scene and a portrait to the noise in the views, or their velocity (`MorphableConfig.prediction`).
+    """Noisy views of a scene and a portrait to their noise or velocity (`MorphableConfig.prediction`).
     Latents are scaled to unit spread."""
 
     def __init__(self, config: MorphableConfig) -> None:

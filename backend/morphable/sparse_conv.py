@@ -11,6 +11,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from backend.morphable.voxels import last_of_each_voxel
@@ -92,7 +93,8 @@ class SparseConv(nn.Module):
 
     def forward(self, features: Float[Tensor, "n C"], table: Int[Tensor, "m 27"]) -> Float[Tensor, "m D"]:
         padded = torch.cat([features, features.new_zeros(1, features.shape[1])])
-        return padded[table].flatten(1) @ self.weight.flatten(1).T
+        # Not `padded[table]`, whose gradient on several threads is a sum in any order.
+        return F.embedding(table, padded).flatten(1) @ self.weight.flatten(1).T
 
 
 class _Layers(nn.ModuleList):

@@ -63,7 +63,7 @@ def test_same_seed_same_pictures_and_progress_is_told(tiny, scene, condition):
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_a_network_that_knew_the_picture_would_be_led_to_it(prediction):
-    """Its answers, whether noise or velocity, take pure noise to the picture; the published schedule stops at the signal
+    """Its answers, noise or velocity, take pure noise to the picture; the published schedule stops at the signal
     of time 0, which is 0.04 short of it."""
     generator = torch.Generator().manual_seed(0)
     picture, x = torch.randn(2, 4, 3, 8, 8, generator=generator)
