@@ -56,6 +56,10 @@ def main(arguments: Sequence[str]) -> None:
     views.add_argument("--people", type=_count, default=16, metavar="N", help="the last N of the set (default: 16)")
     views.add_argument("--steps", type=_count, default=50, metavar="N", help="of sampling (default: %(default)s)")
     views.add_argument("--guidance", type=float, default=2.0, metavar="X", help="(default: %(default)s)")
+    views.add_argument("--template", action="store_true", help="a row of the template engine's views")
+    views.add_argument(
+        "--mesh-error", type=_millimetres, action="append", default=[], metavar="MM", help="rows; repeat"
+    )
     views.add_argument("--device", default="cpu")
     views.add_argument("--threads", type=int, metavar="N", help="of the CPU")
     views.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -93,6 +97,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _millimetres(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 50:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of millimetres, at most 50")
+    return value
+
+
 def _named(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not (equals and name.isidentifier() and folder):
@@ -123,14 +137,18 @@ def _words(options: argparse.Namespace) -> None:
 
 
 def _views(options: argparse.Namespace) -> None:
-    from backend.evaluation.views import COPY, ViewsRequest, evaluate_views
+    from backend.evaluation.views import RESERVED, ViewsRequest, evaluate_views
 
     weights = dict(options.weights)
-    if not weights or len(weights) < len(options.weights) or COPY in weights:
-        sentence = "Name the weights to look at, none of them 'copy', such as --weights mine=run/morphable/weights."
+    if not weights or len(weights) < len(options.weights) or not RESERVED.isdisjoint(weights):
+        sentence = (
+            "Name the weights to look at, such as --weights mine=run/morphable/weights; "
+            f"{', '.join(sorted(RESERVED))} are other rows."
+        )
         raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
-    sizes = {name: getattr(options, name) for name in ("people", "steps", "guidance", "device")}
-    evaluate_views(ViewsRequest(options.data, weights, options.out, **sizes))
+    sizes = {name: getattr(options, name) for name in ("people", "steps", "guidance", "template", "device")}
+    errors = tuple(options.mesh_error)
+    evaluate_views(ViewsRequest(options.data, weights, options.out, mesh_errors=errors, **sizes))
     print(f"Done: {options.out.resolve()} holds views.json and sheet.png")
 
 

@@ -1,13 +1,20 @@
 """``maquette evaluate views``: what Morphable Diffusion draws of people nobody learned from.
 
 As the paper measures (section 5): camera and mesh are the true ones. Of each person the *views* are asked for in the
-portrait's expression, the *expressions* in another one. Several weights may stand side by side, such as those trained
-without a mesh or without shuffled portraits; the row ``copy`` is the portrait itself in place of every view.
+portrait's expression, the *expressions* in all others that the set has. Several weights may stand side by side, such as
+those trained without a mesh or without shuffled portraits; the row ``copy`` is the portrait itself in place of every
+view, ``template`` the template engine's field, whose true body is then bent into the other expression. A row
+``name_2mm`` has the weights see meshes that are wrong by two millimetres.
 
 The published protocol makes every pixel white where the true picture shows nobody, which forgives a wrong outline:
 ``psnr_masked`` and ``ssim_masked`` do so, ``psnr`` and ``ssim`` do not. Landmarks (PCK: the share that lies within 0.2
 times the distance of the inner eye corners) and the identity are measured on the views within 55 degrees of the front;
 a picture in which no face is found, though the true one has one, has no landmark in its place.
+
+``control`` says how far the faces that were drawn show the *expressions* that were asked for: a body fit to the view
+nearest to the front, and the correlation of its ARKit weights with those that the mesh had, over all people and
+expressions (`view_rows.agreement`). Its row ``truth`` is what the same fit makes of the true pictures: no network can
+be expected to do better.
 """
 
 from __future__ import annotations
@@ -23,6 +30,14 @@ from backend.api import ErrorCode
 from backend.errors import MaquetteError
 from backend.evaluation.figures import psnr, ssim
 from backend.evaluation.going_on import write_json
+from backend.evaluation.view_rows import (
+    agreement,
+    asked_expressions,
+    disturbed,
+    find_face,
+    shown_expression,
+    template_views,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,14 +47,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from backend.evaluation.judges import Verifier
+    from backend.morphable.model import MorphableDiffusion
     from backend.portrait.mediapipe_models import MediaPipeModels
     from backend.training.subjects import Subjects
 
 KINDS = ("views", "expressions")
-COPY = "copy"
+COPY, TEMPLATE, TRUTH = "copy", "template", "truth"
+RESERVED = frozenset((COPY, TEMPLATE, TRUTH))
+"""Names of rows that no weights may have."""
 _FRONT, _NEAR = np.cos(np.radians(55.0)), 0.2
-_LARGE = 512
-"""Pixels to which small pictures are enlarged, for a face to be found in them."""
 _SHOWN = 6
 _INNER_CORNERS = (133, 362)
 
@@ -47,7 +63,8 @@ _INNER_CORNERS = (133, 362)
 @dataclasses.dataclass(frozen=True)
 class ViewsRequest:
     """`weights` are folders by row name; the last `people` of the packed set `data`, which has several expressions a
-    person, are drawn."""
+    person, are drawn. `mesh_errors` are millimetres, each of which makes a row more of all weights; with `template` the
+    template engine has a row, too."""
 
     data: Path
     weights: Mapping[str, Path]
@@ -55,6 +72,8 @@ class ViewsRequest:
     people: int
     steps: int
     guidance: float
+    template: bool = False
+    mesh_errors: tuple[float, ...] = ()
     device: str = "cpu"
 
 
@@ -68,19 +87,19 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
     from backend.evaluation.judges import load_verifier
     from backend.morphable.weights import load_morphable
     from backend.portrait.mediapipe_models import MediaPipeModels
-    from backend.training.morphable_stage import draw_views
     from backend.training.subjects import load_subjects
     from backend.weights.bundle import find
 
-    models = {name: load_morphable(folder).to(request.device) for name, folder in request.weights.items()}
-    config = next(iter(models.values())).config
-    sizes = {(model.config.image_size, model.config.map_size) for model in models.values()}
+    networks = {name: load_morphable(folder).to(request.device) for name, folder in request.weights.items()}
+    config = next(iter(networks.values())).config
+    sizes = {(network.config.image_size, network.config.map_size) for network in networks.values()}
     if len(sizes) > 1:
         sentence = "These weights draw pictures of several sizes: look at them one after the other."
         raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
     request.out.mkdir(parents=True, exist_ok=True)
+    model = load_body_model("anny")
     try:
-        subjects = load_subjects(request.data, load_body_model("anny"), config)
+        subjects = load_subjects(request.data, model, config)
     except (OSError, ValueError) as problem:
         raise MaquetteError(
             ErrorCode.BAD_REQUEST, f"{request.data} cannot be read: {problem}.", stage="evaluate"
@@ -88,33 +107,38 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
     tasks = tasks_of(subjects, request.people)
     verifier = load_verifier(path) if (path := find("verifier")) is not None else None
     rows: dict[str, dict[str, Any]] = {}
+    control: dict[str, dict[str, float]] = {}
     strips: list[list[np.ndarray]] = []
     for kind, (items, told) in tasks.items():
-        say(f"{kind}: {', '.join(models)}")
         truth = _arrays(subjects.pictures[items].float() / 255)
         front = facing_front(subjects, items)
         drawn = {COPY: _arrays(subjects.portraits[told, :1].float() / 255).repeat(truth.shape[1], 1)}
-        held = subjects.to(request.device)
-        for name, model in models.items():
-            parts = [
-                draw_views(
-                    model,
-                    held,
-                    some.to(request.device),
-                    same.to(request.device),
-                    steps=request.steps,
-                    guidance=request.guidance,
-                )
-                for some, same in zip(items.split(1), told.split(1), strict=True)
-            ]
-            drawn[name] = _arrays(torch.cat(parts))
+        if request.template:
+            say(f"{kind}: {TEMPLATE}")
+            pairs = (items.tolist(), told.tolist())
+            drawn[TEMPLATE] = template_views(request.data, model, *pairs, config.image_size, request.out / "portraits")
+        for error in (0.0, *request.mesh_errors):
+            held = (disturbed(subjects, items, error) if error else subjects).to(request.device)
+            for name, network in networks.items():
+                row = f"{name}_{error:g}mm" if error else name
+                say(f"{kind}: {row}")
+                drawn[row] = _drawn(network, held, items, told, request)
         with MediaPipeModels() as faces:
             for name, pictures in drawn.items():
                 rows.setdefault(name, {})[kind] = measure(pictures, truth, front, verifier, faces)
+            if kind == "expressions":
+                say("control")
+                nearest = frontality(subjects, items).argmax(1)
+                asked = asked_expressions(request.data, model, items.tolist())
+                for name, pictures in {TRUTH: truth, **drawn}.items():
+                    seen = pictures[np.arange(len(items)), nearest]
+                    control[name] = agreement(asked, np.stack([shown_expression(p, model, faces) for p in seen]))
         strips += _strips(subjects, told, truth, drawn)
     found = {
         "rows": rows,
+        "control": {name: {shape: round(value, 3) for shape, value in row.items()} for name, row in control.items()},
         "people": len(tasks["views"][0]),
+        "expressions": len(tasks["expressions"][0]),
         "steps": request.steps,
         "guidance": request.guidance,
         "weights": {name: str(folder) for name, folder in request.weights.items()},
@@ -124,10 +148,31 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
     return found
 
 
+def _drawn(
+    network: MorphableDiffusion, subjects: Subjects, items: Tensor, told: Tensor, request: ViewsRequest
+) -> Float[np.ndarray, "B N H W 3"]:
+    """All views by one of the networks, one item after the other."""
+    from backend.training.morphable_stage import draw_views
+
+    parts = [
+        draw_views(
+            network,
+            subjects,
+            some.to(request.device),
+            same.to(request.device),
+            steps=request.steps,
+            guidance=request.guidance,
+        )
+        for some, same in zip(items.split(1), told.split(1), strict=True)
+    ]
+    return _arrays(torch.cat(parts))
+
+
 def tasks_of(subjects: Subjects, people: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Per kind the items that are asked for and the items whose portraits are shown, of the last `people` people."""
+    """Per kind the items that are asked for and the items whose portraits are shown, of the last `people` people: the
+    first expression of each from its own portrait, and the others from that portrait as well."""
     chosen = subjects.person.unique()[-people:]
-    first, second = [], []
+    first, others, shown = [], [], []
     for person in chosen.tolist():
         own = (subjects.person == person).nonzero()[:, 0].tolist()
         if len(own) < 2:
@@ -137,16 +182,22 @@ def tasks_of(subjects: Subjects, people: int) -> dict[str, tuple[Tensor, Tensor]
                 stage="evaluate",
             )
         first.append(own[0])
-        second.append(own[1])
+        others += own[1:]
+        shown += [own[0]] * (len(own) - 1)
     told = torch.tensor(first)
-    return {"views": (told, told), "expressions": (torch.tensor(second), told)}
+    return {"views": (told, told), "expressions": (torch.tensor(others), torch.tensor(shown))}
 
 
 def facing_front(subjects: Subjects, items: Tensor) -> np.ndarray:
-    """(B, N) bool: views within 55 degrees of the front, where the networks' world has z out of the face."""
+    """(B, N) bool: views within 55 degrees of the front."""
+    return frontality(subjects, items) > _FRONT
+
+
+def frontality(subjects: Subjects, items: Tensor) -> Float[np.ndarray, "B N"]:
+    """Cosine between each camera's direction and the front; the networks' world has z out of the face."""
     matrix = subjects.world_to_camera[items].double()
     centre = -(matrix[..., :3].transpose(-1, -2) @ matrix[..., 3:])[..., 0]
-    return (F.normalize(centre, dim=-1)[..., 2] > _FRONT).cpu().numpy()
+    return F.normalize(centre, dim=-1)[..., 2].cpu().numpy()
 
 
 def measure(
@@ -190,16 +241,12 @@ def landmarks_near(
 ) -> float | None:
     """Share of the face's landmarks in `one` that lie where they are in `other`: 0 when no face is found in `one`, None
     when there is none in `other`."""
-    from backend.portrait.detection import detect_face
-
     places = []
     for picture in (other, one):
-        large = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
-        large = F.interpolate(large, (_LARGE, _LARGE), mode="bicubic", align_corners=False)[0].permute(1, 2, 0)
-        try:
-            places.append(detect_face((large.clamp(0, 1) * 255).round().byte().numpy(), models).landmarks)
-        except MaquetteError:
+        face = find_face(picture, models)
+        if face is None:
             return 0.0 if places else None
+        places.append(face.landmarks)
     eyes = np.linalg.norm(np.subtract(*places[0][list(_INNER_CORNERS)]))
     return float((np.linalg.norm(places[0] - places[1], axis=1) < _NEAR * eyes).mean())
 
