@@ -95,7 +95,7 @@ class BaseStage(Stage[BaseModel, BaseStageConfig]):
                 model.load_state_dict(start.base.state_dict())
             return model
 
-        super().__init__(config, device, make)
+        super().__init__(config, device, make, {"set of people": bank.fingerprint()})
         self.bank, self.encode, self.decoder = bank, encode, decoder.requires_grad_(False)
         self.targets = planes
         # Finished weights know silhouettes already: without rays they would forget them.

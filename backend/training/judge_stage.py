@@ -58,7 +58,8 @@ class JudgeStage(Stage[Judges, JudgeStageConfig]):
 
     def __init__(self, bank: HeadBank, config: JudgeStageConfig) -> None:
         vocabulary = vocabulary_of(bank.attributes)
-        super().__init__(config, bank.rgb.device, lambda: Judges(config.model, vocabulary))
+        told = {"set of people": bank.fingerprint()}
+        super().__init__(config, bank.rgb.device, lambda: Judges(config.model, vocabulary), told)
         self.bank = bank
         self.labels = labels_of(bank, vocabulary).to(self.device)
 

@@ -60,7 +60,7 @@ class PriorStage(Stage[LatentPrior, PriorStageConfig]):
             model.measure(latent.flatten(0, 1), identity.repeat_interleave(latent.shape[1], 0))
             return model
 
-        super().__init__(config, latent.device, make)
+        super().__init__(config, latent.device, make, {"set of people": len(latent)})
         self.latent, self.identity, self.texts = latent, identity, texts
 
     def loss(self) -> tuple[Tensor, dict[str, Tensor]]:

@@ -70,7 +70,8 @@ class UpsamplerStage(Stage[Upsampler, UpsamplerStageConfig]):
         config: UpsamplerStageConfig,
     ) -> None:
         device = bank.rgb.device
-        super().__init__(config, device, lambda: Upsampler(config.model, anchors.to(device)))
+        told = {"set of people": bank.fingerprint()}
+        super().__init__(config, device, lambda: Upsampler(config.model, anchors.to(device)), told)
         self.bank, self.decoder = bank, decoder.requires_grad_(False)
         self.targets, self.mean, self.spread = planes, mean, spread
         self.detail_spread = detail_statistics(planes, config.model.low)

@@ -98,10 +98,12 @@ def test_rays_wait_for_a_new_network_and_not_for_a_finished_one(balls):
     assert told == [False, True]
 
 
-def test_another_recipe_does_not_go_on_here(balls, tmp_path):
+def test_another_recipe_or_other_people_do_not_go_on_here(balls, tmp_path):
     stage_of(balls).save(tmp_path)
     with pytest.raises(ValueError, match="another recipe"):
         stage_of(balls, dataclasses.replace(CONFIG, batch=2)).load(tmp_path)
+    with pytest.raises(ValueError, match="another set of people"):
+        stage_of(balls.subset([1, 0])).load(tmp_path)
 
 
 def test_planes_have_mean_zero_and_spread_one_once_normalised():

@@ -47,10 +47,12 @@ def test_going_on_after_a_stop_gives_the_same_weights(balls, tmp_path):
         assert torch.equal(value, second.averaged[name]), name
 
 
-def test_another_recipe_does_not_go_on_here(balls, tmp_path):
+def test_another_recipe_or_other_people_do_not_go_on_here(balls, tmp_path):
     JudgeStage(balls, CONFIG).save(tmp_path)
     with pytest.raises(ValueError, match="another recipe"):
         JudgeStage(balls, dataclasses.replace(CONFIG, heads=2)).load(tmp_path)
+    with pytest.raises(ValueError, match="another set of people"):
+        JudgeStage(balls.subset([1, 0]), CONFIG).load(tmp_path)
 
 
 def test_the_loss_is_least_where_people_agree_with_themselves_alone():
