@@ -63,6 +63,22 @@ def main(arguments: Sequence[str]) -> None:
     views.add_argument("--device", default="cpu")
     views.add_argument("--threads", type=int, metavar="N", help="of the CPU")
     views.add_argument("--out", type=Path, required=True, metavar="DIR")
+    text = "what Morphable Diffusion owes to mesh, shuffled expressions, augmentation, resolution and rate"
+    studies = suites.add_parser("studies", help=text, description=text, allow_abbrev=False)
+    studies.set_defaults(run=_studies)
+    studies.add_argument("--data", type=Path, required=True, metavar="DIR", help="a packed set to learn from")
+    text = "another packed set, with --takes 2, to measure with"
+    studies.add_argument("--unseen", type=Path, required=True, metavar="DIR", help=text)
+    studies.add_argument("--config", default="small", metavar="NAME|FILE", help="recipe of the stage")
+    studies.add_argument(
+        "--steps", type=_count, default=300, metavar="N", help="of each variant (default: %(default)s)"
+    )
+    text = "of sampling (default: %(default)s)"
+    studies.add_argument("--sampling-steps", type=_count, default=10, metavar="N", help=text)
+    studies.add_argument("--guidance", type=float, default=1.0, metavar="X", help="(default: %(default)s)")
+    studies.add_argument("--only", type=lambda words: tuple(words.split(",")), metavar="A,B", help="these variants")
+    studies.add_argument("--threads", type=int, metavar="N", help="of the CPU")
+    studies.add_argument("--out", type=Path, required=True, metavar="DIR", help="the same folder goes on")
     text = "what each part of the base model is worth"
     ablations = suites.add_parser("ablations", help=text, description=text, allow_abbrev=False)
     ablations.set_defaults(run=_ablations)
@@ -149,6 +165,23 @@ def _views(options: argparse.Namespace) -> None:
     sizes = {name: getattr(options, name) for name in ("people", "steps", "guidance", "template", "device")}
     errors = tuple(options.mesh_error)
     evaluate_views(ViewsRequest(options.data, weights, options.out, mesh_errors=errors, **sizes))
+    print(f"Done: {options.out.resolve()} holds views.json and sheet.png")
+
+
+def _studies(options: argparse.Namespace) -> None:
+    from backend.evaluation.view_studies import StudyRequest, run_studies, variants
+    from backend.training.morphable_stage import MorphableStageConfig
+    from backend.training.recipes import read_recipe
+
+    recipe = read_recipe(MorphableStageConfig, "morphable", options.config)
+    known = tuple(variants(recipe))
+    only = options.only or known
+    if unknown := sorted(set(only) - set(known)):
+        sentence = f"There is no variant {unknown[0]}: choose among {', '.join(known)}."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
+    sizes = {name: getattr(options, name) for name in ("steps", "sampling_steps", "guidance")}
+    with _stops_kindly():
+        run_studies(StudyRequest(options.data, options.unseen, options.out, recipe, only, **sizes))
     print(f"Done: {options.out.resolve()} holds views.json and sheet.png")
 
 

@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from backend.body_model.base import BodyModel
     from backend.evaluation.judges import Verifier
+    from backend.morphable.config import MorphableConfig
     from backend.morphable.model import MorphableDiffusion
     from backend.portrait.mediapipe_models import MediaPipeModels
     from backend.training.subjects import Subjects
@@ -63,47 +65,40 @@ _INNER_CORNERS = (133, 362)
 @dataclasses.dataclass(frozen=True)
 class ViewsRequest:
     """`weights` are folders by row name; the last `people` of the packed set `data`, which has several expressions a
-    person, are drawn. `mesh_errors` are millimetres, each of which makes a row more of all weights; with `template` the
-    template engine has a row, too."""
+    person, are drawn, or all (None). Networks whose pictures are smaller than others' have theirs enlarged.
+    `mesh_errors` are millimetres, each of which makes a row more of all weights; with `template` the template engine
+    has a row, too. What is `told` goes into the file as it is."""
 
     data: Path
     weights: Mapping[str, Path]
     out: Path
-    people: int
+    people: int | None
     steps: int
     guidance: float
     template: bool = False
     mesh_errors: tuple[float, ...] = ()
     device: str = "cpu"
+    told: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Draw, measure, and write ``views.json`` and ``sheet.png`` into ``request.out``; returns what the former holds.
 
-    Raises `MaquetteError` when the data or weights cannot be read, the weights draw pictures of several sizes, or
-    somebody has one expression alone.
+    Raises `MaquetteError` when the data or weights cannot be read, or somebody has one expression alone.
     """
     from backend.body_model.registry import load_body_model
     from backend.evaluation.judges import load_verifier
     from backend.morphable.weights import load_morphable
     from backend.portrait.mediapipe_models import MediaPipeModels
-    from backend.training.subjects import load_subjects
     from backend.weights.bundle import find
 
     networks = {name: load_morphable(folder).to(request.device) for name, folder in request.weights.items()}
-    config = next(iter(networks.values())).config
-    sizes = {(network.config.image_size, network.config.map_size) for network in networks.values()}
-    if len(sizes) > 1:
-        sentence = "These weights draw pictures of several sizes: look at them one after the other."
-        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
     request.out.mkdir(parents=True, exist_ok=True)
     model = load_body_model("anny")
-    try:
-        subjects = load_subjects(request.data, model, config)
-    except (OSError, ValueError) as problem:
-        raise MaquetteError(
-            ErrorCode.BAD_REQUEST, f"{request.data} cannot be read: {problem}.", stage="evaluate"
-        ) from None
+    every = {_sizes(network.config): network.config for network in networks.values()}
+    sets = {sizes: read_subjects(request.data, model, config) for sizes, config in every.items()}
+    subjects = sets[max(sets)]
+    size = subjects.pictures.shape[-1]
     tasks = tasks_of(subjects, request.people)
     verifier = load_verifier(path) if (path := find("verifier")) is not None else None
     rows: dict[str, dict[str, Any]] = {}
@@ -116,13 +111,14 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
         if request.template:
             say(f"{kind}: {TEMPLATE}")
             pairs = (items.tolist(), told.tolist())
-            drawn[TEMPLATE] = template_views(request.data, model, *pairs, config.image_size, request.out / "portraits")
+            drawn[TEMPLATE] = template_views(request.data, model, *pairs, size, request.out / "portraits")
         for error in (0.0, *request.mesh_errors):
-            held = (disturbed(subjects, items, error) if error else subjects).to(request.device)
             for name, network in networks.items():
                 row = f"{name}_{error:g}mm" if error else name
                 say(f"{kind}: {row}")
-                drawn[row] = _drawn(network, held, items, told, request)
+                held = sets[_sizes(network.config)]
+                held = (disturbed(held, items, error) if error else held).to(request.device)
+                drawn[row] = _drawn(network, held, items, told, size, request)
         with MediaPipeModels() as faces:
             for name, pictures in drawn.items():
                 rows.setdefault(name, {})[kind] = measure(pictures, truth, front, verifier, faces)
@@ -142,16 +138,31 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
         "steps": request.steps,
         "guidance": request.guidance,
         "weights": {name: str(folder) for name, folder in request.weights.items()},
+        **request.told,
     }
     write_json(request.out / "views.json", found)
     _write_sheet(strips, request.out / "sheet.png")
     return found
 
 
+def read_subjects(data: Path, model: BodyModel, config: MorphableConfig) -> Subjects:
+    """All people of a packed set. Raises `MaquetteError` (BAD_REQUEST) when it cannot be read."""
+    from backend.training.subjects import load_subjects
+
+    try:
+        return load_subjects(data, model, config)
+    except (OSError, ValueError) as problem:
+        raise MaquetteError(ErrorCode.BAD_REQUEST, f"{data} cannot be read: {problem}.", stage="evaluate") from None
+
+
+def _sizes(config: MorphableConfig) -> tuple[int, int]:
+    return config.image_size, config.map_size
+
+
 def _drawn(
-    network: MorphableDiffusion, subjects: Subjects, items: Tensor, told: Tensor, request: ViewsRequest
+    network: MorphableDiffusion, subjects: Subjects, items: Tensor, told: Tensor, size: int, request: ViewsRequest
 ) -> Float[np.ndarray, "B N H W 3"]:
-    """All views by one of the networks, one item after the other."""
+    """All views by one of the networks, one item after the other, `size` pixels wide."""
     from backend.training.morphable_stage import draw_views
 
     parts = [
@@ -162,16 +173,18 @@ def _drawn(
             same.to(request.device),
             steps=request.steps,
             guidance=request.guidance,
-        )
+        )[0]
         for some, same in zip(items.split(1), told.split(1), strict=True)
     ]
-    return _arrays(torch.cat(parts))
+    if parts[0].shape[-1] < size:
+        parts = [F.interpolate(part, (size, size), mode="bicubic", align_corners=False).clamp(0, 1) for part in parts]
+    return _arrays(torch.stack(parts))
 
 
-def tasks_of(subjects: Subjects, people: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Per kind the items that are asked for and the items whose portraits are shown, of the last `people` people: the
-    first expression of each from its own portrait, and the others from that portrait as well."""
-    chosen = subjects.person.unique()[-people:]
+def tasks_of(subjects: Subjects, people: int | None) -> dict[str, tuple[Tensor, Tensor]]:
+    """Per kind the items that are asked for and the items whose portraits are shown, of the last `people` or of all:
+    the first expression of each from its own portrait, and the others from that portrait as well."""
+    chosen = subjects.person.unique()[-people if people else 0 :]
     first, others, shown = [], [], []
     for person in chosen.tolist():
         own = (subjects.person == person).nonzero()[:, 0].tolist()
