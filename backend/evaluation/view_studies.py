@@ -102,7 +102,7 @@ def _train(request: StudyRequest, variant: Variant, weights: Path, say: Callable
     while stage.step_number < config.steps:
         losses: list[float] = []
         until = min(stage.step_number + _SAVE_EVERY, config.steps)
-        stage.run(until=until, report=lambda _, figures, losses=losses: losses.append(figures["noise"]))
+        stage.run(until=until, report=lambda _, figures, losses=losses: losses.append(figures["error"]))
         stage.save(state)
         say(f"step {until}/{config.steps}, {sum(losses) / len(losses):.4f}")
     told = dataclasses.replace(config.model, views=subjects.pictures.shape[1])

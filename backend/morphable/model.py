@@ -43,7 +43,7 @@ class Condition:
 
 
 class MorphableDiffusion(nn.Module):
-    """Noisy views of a scene and a portrait to their noise or velocity (`MorphableConfig.prediction`).
+    """Noisy views of a scene and a portrait to their noise, or to clean views (`MorphableConfig.prediction`).
     Latents are scaled to unit spread."""
 
     def __init__(self, config: MorphableConfig) -> None:
@@ -99,7 +99,7 @@ class MorphableDiffusion(nn.Module):
         condition: Condition,
         frusta: Sequence[Float[Tensor, "M F D H W"]],
     ) -> Float[Tensor, "M C H W"]:
-        """The noise or velocity in single views, each with its row of `condition` and `frusta`."""
+        """The noise in single views, or what they are without it, each with its row of `condition` and `frusta`."""
         # The weights began as Zero-1-to-3's, which saw the portrait's latent before scaling.
         beside = condition.latent / self.config.latent_scale
         return self.denoiser(torch.cat([views, beside], 1), steps, condition.vector, frusta)

@@ -62,14 +62,9 @@ def training_loss(
     target: Int[Tensor, "B K"],
     chance: Float[Tensor, "B"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean square error of the noise, or velocity, in the target views."""
+    """Mean square error of what is predicted of the target views, their noise or themselves."""
     predicted = predict_target(model, views, noise, steps, scene, condition, target, chance)
-    views, noise = _chosen(views, target), _chosen(noise, target)
-    if model.config.prediction == "epsilon":
-        return F.mse_loss(predicted, noise)
-    plan = scheduler(prediction=model.config.prediction)
-    each = steps.repeat_interleave(views.shape[1])
-    return F.mse_loss(predicted.flatten(0, 1), plan.get_velocity(views.flatten(0, 1), noise.flatten(0, 1), each))
+    return F.mse_loss(predicted, _chosen(noise if model.config.prediction == "epsilon" else views, target))
 
 
 def _chosen(views: Float[Tensor, "B N C H W"], target: Int[Tensor, "B K"]) -> Float[Tensor, "B K C H W"]:

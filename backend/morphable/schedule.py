@@ -14,7 +14,7 @@ def scheduler(steps: int | None = None, prediction: Prediction = "epsilon") -> A
     """A diffusers `DDIMScheduler` for what a network predicts, set to so many sampling steps.
 
     For the noise, 50 steps are 981, 961, ..., 1, and after the last comes the signal of time 0, not a clean picture.
-    For the velocity noise goes up to nothing else ("Common Diffusion Noise Schedules and Sample Steps are Flawed",
+    For clean views noise goes up to nothing else ("Common Diffusion Noise Schedules and Sample Steps are Flawed",
     arXiv 2305.08891), so that no brightness leaks into the first step, and 50 steps are 999, 979, ..., 19.
     """
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler

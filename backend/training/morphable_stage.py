@@ -110,7 +110,7 @@ class MorphableStage(Stage[MorphableDiffusion, MorphableStageConfig]):
         scene = make_scene(views, vertices, config.model)
         noise = normal(*latents.shape)
         loss = training_loss(self.model, latents, noise, steps, scene, condition, target, chance=uniform(config.batch))
-        return loss, {"noise": loss}
+        return loss, {"error": loss}
 
 
 def mirror(

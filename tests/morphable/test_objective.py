@@ -39,16 +39,16 @@ def test_every_trained_weight_is_reached_and_a_few_steps_help(tiny, scene, condi
     assert {name.split(".")[0] for name in without} == {"image_encoder"}, "it comes in through the condition"
 
 
-def test_the_velocity_of_mere_noise_is_the_picture_turned_round(tiny, scene, condition):
+def test_clean_views_are_compared_with_the_true_ones(tiny, scene, condition):
     model = copy.copy(tiny)
-    model.config = dataclasses.replace(tiny.config, prediction="v_prediction")
+    model.config = dataclasses.replace(tiny.config, prediction="sample")
     views, noise, _, told, target = batch(condition)
     last = torch.tensor([999, 999])
     with torch.no_grad():
         predicted = predict_target(model, views, noise, last, scene, told, target)[:, 0]
         loss = training_loss(model, views, noise, last, scene, told, target)
     asked = views[torch.arange(2), target[:, 0]]
-    torch.testing.assert_close(loss, (predicted + asked).square().mean())
+    torch.testing.assert_close(loss, (predicted - asked).square().mean())
 
 
 def test_several_targets_share_the_volume(tiny, scene, condition):

@@ -61,9 +61,9 @@ def test_same_seed_same_pictures_and_progress_is_told(tiny, scene, condition):
     assert told == [0.5, 1.0] * 3
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction", ["epsilon", "sample"])
 def test_a_network_that_knew_the_picture_would_be_led_to_it(prediction):
-    """Its answers, noise or velocity, take pure noise to the picture; the published schedule stops at the signal
+    """Its answers, noise or clean views, take pure noise to the picture; the published schedule stops at the signal
     of time 0, which is 0.04 short of it."""
     generator = torch.Generator().manual_seed(0)
     picture, x = torch.randn(2, 4, 3, 8, 8, generator=generator)
@@ -71,12 +71,12 @@ def test_a_network_that_knew_the_picture_would_be_led_to_it(prediction):
     for step in plan.timesteps.tolist():
         kept, lost = plan.alphas_cumprod[step].sqrt(), (1 - plan.alphas_cumprod[step]).sqrt()
         noise = (x - kept * picture) / lost
-        answer = noise if prediction == "epsilon" else kept * noise - lost * picture
+        answer = noise if prediction == "epsilon" else picture
         added = torch.randn(picture.shape, generator=generator)
         x = plan.step(answer, step, x, eta=1.0, variance_noise=added).prev_sample
-    short = {"epsilon": 0.04, "v_prediction": 1e-4}[prediction]
+    short = {"epsilon": 0.04, "sample": 1e-4}[prediction]
     assert (x - picture).std() < short
-    assert scheduler(50, prediction).timesteps[0] == {"epsilon": 981, "v_prediction": STEPS - 1}[prediction]
+    assert scheduler(50, prediction).timesteps[0] == {"epsilon": 981, "sample": STEPS - 1}[prediction]
 
 
 def test_views_learn_of_each_other_through_the_volume(tiny, scene):

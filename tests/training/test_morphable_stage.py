@@ -71,7 +71,7 @@ def test_pictures_lie_on_white(subjects):
 @pytest.mark.slow
 def test_a_few_steps_help_and_a_stopped_run_is_the_run_that_never_stopped(subjects, tmp_path):
     whole, losses = MorphableStage(subjects, CONFIG), []
-    whole.run(until=16, report=lambda _, figures: losses.append(figures["noise"]))
+    whole.run(until=16, report=lambda _, figures: losses.append(figures["error"]))
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:3])
     first = MorphableStage(subjects, CONFIG)
     first.run(until=3)
@@ -91,7 +91,7 @@ def test_without_a_mesh_nobody_s_shape_or_expression_is_told(subjects):
     stages = [MorphableStage(data, config) for data in (subjects, other)]
     losses = []
     for stage in stages:
-        stage.run(until=1, report=lambda _, figures: losses.append(figures["noise"]))
+        stage.run(until=1, report=lambda _, figures: losses.append(figures["error"]))
     assert losses[0] == losses[1]
     told, items = torch.tensor([0]), torch.tensor([0])
     drawn = [draw_views(stages[0].averaged_model(), data, items, told, steps=1) for data in (subjects, other)]
@@ -99,7 +99,7 @@ def test_without_a_mesh_nobody_s_shape_or_expression_is_told(subjects):
     # What the mesh says enters through layers that begin at zero: after a few steps it counts.
     told_all = [MorphableStage(data, CONFIG) for data in (subjects, other)]
     for stage in told_all:
-        stage.run(until=4, report=lambda _, figures: losses.append(figures["noise"]))
+        stage.run(until=4, report=lambda _, figures: losses.append(figures["error"]))
     assert losses[2 + 3] != losses[2 + 7]
 
 
