@@ -20,8 +20,8 @@ class MorphableConfig:
     features, finest first, the first also those of the conditioning volume. `plain_levels` of the U-Net, the finest,
     attend to depth alone and neither to the picture nor to the portrait's vector. `context` is the length of that
     vector, `encoder_...` the sizes of the network that makes it.
-    `prediction` is what the U-Net says of a noisy view, in diffusers' words: the noise, as published, or the clean view,
-    which is simpler than noise, so that far fewer steps of training make a picture.
+    `prediction` is what the U-Net says of a noisy view, in diffusers' words: the noise, as published, or the clean
+    view, which is simpler than noise, so that far fewer steps of training make a picture.
     `dense_branch`: whether the lifted views also go through a dense 3D network (F_G of the paper), which both published
     models do not. `meshless`: whether it was trained, as a baseline, with the same mean head for everybody.
     `body_model`: whose vertices the networks know; empty in weights that do not say, see `mesh_model`.
