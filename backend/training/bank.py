@@ -92,7 +92,7 @@ class HeadBank:
 
     def fingerprint(self) -> str:
         """The same for the same people in the same order and pictures of one size, whoever decoded them."""
-        return f"{len(self)} people, {zlib.crc32(np.ascontiguousarray(self.indices))}, {tuple(self.rgb.shape[1:])}"
+        return f"{len(self)} people, {zlib.crc32(self.indices.tobytes())}, {tuple(self.rgb.shape[1:])}"
 
     def subset(self, heads: list[int]) -> HeadBank:
         """Some of the heads alone."""
