@@ -16,7 +16,7 @@ def packs(tmp_path_factory):
     """One to learn from, another to measure with."""
     sizes = {"size": 32, "views": 4, "portraits": 1, "takes": 2}
     known = standin.pack(tmp_path_factory.mktemp("known"), count=3, **sizes)
-    return known, standin.pack(tmp_path_factory.mktemp("unseen"), count=2, seed=5, **sizes)
+    return known, standin.pack(tmp_path_factory.mktemp("unseen"), count=1, seed=5, **sizes)
 
 
 def study(packs, out, *more):
@@ -29,16 +29,16 @@ def study(packs, out, *more):
 
 @pytest.mark.slow
 def test_variants_make_one_table_and_what_is_trained_is_not_trained_again(packs, tmp_path, capfd):
-    chosen = ("full", "half_size", "fast")
+    chosen = ("half_size", "fast")
     assert study(packs, tmp_path / "out", "--only", ",".join(chosen)) == 0
     path = tmp_path / "out" / "views.json"
     found = json.loads(path.read_text())
-    assert set(found["rows"]) == {"copy", *chosen} and found["people"] == 2 and found["trained for"] == 2
+    assert set(found["rows"]) == {"copy", *chosen} and found["people"] == 1 and found["trained for"] == 2
     weights = {(tmp_path / "out" / name / "weights" / "model.safetensors").read_bytes() for name in chosen}
-    assert len(weights) == 3, "variants are different networks"
-    assert "full: step 2/2" in capfd.readouterr().out
-    assert study(packs, tmp_path / "out", "--only", "full") == 0
-    assert json.loads(path.read_text())["rows"]["full"] == found["rows"]["full"]
+    assert len(weights) == 2, "variants are different networks"
+    assert "fast: step 2/2" in capfd.readouterr().out
+    assert study(packs, tmp_path / "out", "--only", "fast") == 0
+    assert json.loads(path.read_text())["rows"]["fast"] == found["rows"]["fast"]
     assert "step 2/2" not in capfd.readouterr().out
 
 

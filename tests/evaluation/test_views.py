@@ -93,14 +93,14 @@ def test_from_the_command_line(pack, tmp_path, capfd):
     model = fill_module(MorphableDiffusion(TINY), "")
     for name in ("one", "two"):
         save_morphable(tmp_path / name, model.state_dict(), TINY)
-    given = ["evaluate", "views", "--data", str(pack), "--people", "2", "--steps", "2", "--out", str(tmp_path / "out")]
+    given = ["evaluate", "views", "--data", str(pack), "--people", "1", "--steps", "2", "--out", str(tmp_path / "out")]
     rows = ["--weights", f"mesh={tmp_path / 'one'}", "--weights", f"none={tmp_path / 'two'}"]
     assert main([*given, *rows, "--mesh-error", "3"]) == 0
     found = json.loads((tmp_path / "out" / "views.json").read_text())
-    assert set(found["rows"]) == {"copy", "mesh", "none", "mesh_3mm", "none_3mm"} and found["people"] == 2
+    assert set(found["rows"]) == {"copy", "mesh", "none", "mesh_3mm", "none_3mm"} and found["people"] == 1
     assert all(set(row) == {"views", "expressions"} for row in found["rows"].values())
     assert found["rows"]["mesh"] == found["rows"]["none"] and found["rows"]["mesh"] != found["rows"]["mesh_3mm"]
-    assert set(found["control"]) == {"truth", *found["rows"]} and found["expressions"] == 2
+    assert set(found["control"]) == {"truth", *found["rows"]} and found["expressions"] == 1
     assert (tmp_path / "out" / "sheet.png").stat().st_size > 1000
     for wrong in ([], ["--weights", f"template={tmp_path / 'one'}"]):
         assert main([*given, *wrong]) == 2
