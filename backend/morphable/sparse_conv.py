@@ -77,7 +77,7 @@ def _coarser(coordinates: Int[Tensor, "n 3"], size: Size) -> tuple[Int[Tensor, "
     reached = coordinates[:, None] + 1 - _TAPS.to(coordinates.device)
     reached = reached[(reached % 2 == 0).all(-1)] // 2
     reached = reached[((reached >= 0) & (reached < limit)).all(-1)]
-    # By one number each, in the same order: unique rows take a hundred times as long.
+    # By one number each, in the same order: unique rows were 8 % of a training step.
     places = torch.unique((reached[:, 0] * coarse_size[1] + reached[:, 1]) * coarse_size[2] + reached[:, 2])
     plane, x = places // coarse_size[2], places % coarse_size[2]
     return torch.stack([plane // coarse_size[1], plane % coarse_size[1], x], 1), coarse_size
