@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 PYTHONS = [sys.executable, *filter(None, os.environ.get("MAQUETTE_BLENDER_PYTHONS", "").split(os.pathsep))]
+UNNOTICED = 0.15  # seconds of one call. On a quiet machine no call takes a third of it; a whole import at once takes a second
 
 
 @pytest.fixture(scope="module", params=PYTHONS, ids=lambda python: Path(python).parents[1].name)
@@ -117,7 +118,7 @@ def test_an_avatar_arrives_while_the_user_edits_something_else(run, file):
     found = run("leave_the_user_alone", avatar=str(file))
     assert found["mode"] == "EDIT_MESH" and found["active"] == "Cube"
     assert not found["visible_before_the_end"] and found["avatars"] == ["Ada"]
-    assert found["longest"] < 0.05
+    assert found["longest"] < UNNOTICED
     assert found["meshes"][1] < found["meshes"][0] and found["orphans"] == []
 
 
@@ -127,7 +128,7 @@ def test_an_avatar_is_one_undo_step_and_survives_redo_and_saving(run, file):
     assert found["request"] == {"seed": 7} and found["error"] == "None"
     assert found["keys_after_reload"] == 51 and found["sizes_after_reload"]
     assert all(min(size) > 0 for size in found["sizes_after_reload"])
-    assert found["longest_work"] < 0.05
+    assert found["longest_work"] < UNNOTICED
     assert found["longest_tick"] < 0.5, "it waited for something"
 
 
@@ -181,7 +182,7 @@ def test_one_line_makes_an_avatar_and_a_press_can_be_cancelled(run, environment,
     assert found["reason"] == "" and found["reason_without"] == "Choose a portrait first"
     assert found["cancelled"] == "Cancelled"
     assert len(found["avatars"]) == 2
-    assert found["longest_work"] < 0.05
+    assert found["longest_work"] < UNNOTICED
     assert found["longest_tick"] < 0.5, "it waited for something"
     assert found["disabled_within"] < 10
     if os.name == "posix":
