@@ -32,13 +32,16 @@ _NONE = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Fovea:
-    """Stretch of each axis of the cube by asinh: `centre` in cube coordinates, `strength` 0 for none."""
+    """Stretch of each axis of the cube by asinh: `centre` in cube coordinates, `strength` 0 for none; `low` and `high`
+    are the cube coordinates that lie at the planes' borders."""
 
     centre: tuple[float, float, float] = (0.0, -0.2, -0.05)
     strength: tuple[float, float, float] = (2.5, 2.0, 2.0)
+    low: tuple[float, float, float] = (-1.0, -1.0, -1.0)
+    high: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __call__(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-        """Cube coordinates to plane coordinates; the ends of the axes stay where they are, lines go on beyond them."""
+        """Cube coordinates to plane coordinates: -1 at the axes' low ends, 1 at the high ones, and on beyond them."""
         centre, strength, low, high = self._axes()
         return 2 * (np.arcsinh(strength * (points - centre)) - low) / (high - low) - 1
 
@@ -50,10 +53,13 @@ class Fovea:
     def _axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Centre and strength of each axis, and its ends once bent."""
         centre, strength = np.array(self.centre), np.maximum(self.strength, _NONE)
-        return centre, strength, np.arcsinh(strength * (-1 - centre)), np.arcsinh(strength * (1 - centre))
+        low, high = (np.arcsinh(strength * (np.array(end) - centre)) for end in (self.low, self.high))
+        return centre, strength, low, high
 
 
-FOVEA = Fovea()
+FOVEA = Fovea(low=(-1.0, -1.0, -1.2))
+"""The shoulders of small people hang below the cube of the mean body: planes that ended there would show their border,
+drawn out, beneath the bust."""
 
 
 def warp_points(grid: Float[Tensor, "B 3 R R R"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:

@@ -106,7 +106,7 @@ def load_rodin(path: Path, model: BodyModel, latent: LatentSpace | None = None) 
     """
     told, tensors = _read(path)
     try:
-        fovea = Fovea(*(tuple(told["fovea"][key]) for key in ("centre", "strength")))
+        fovea = Fovea(**{key: tuple(values) for key, values in told["fovea"].items()})
         config = BaseConfig(**_tuples(told["base"]))
         base = BaseModel(config, make_anchors(model, config.size, fovea, told["half_size"]))
         base.load_state_dict(_part(tensors, "base"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from backend.body_model.controls import control_vertices
 from backend.radiance.canonical import FOVEA, Fovea, warp_grid
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 # Of `synthetic_data.person.SEGMENTS`: background, skin, eye, teeth, tongue, hair, brow, lash, garment, beard, glasses,
 # headwear, earring.
 CLASS_OF_SEGMENT = torch.tensor([0, 0, 0, 0, 0, 1, 0, 0, 2, 3, 4, 5, 4], dtype=torch.uint8)
+
+
+_ON_RIM = 0.2
+"""The share of pixels that are drawn at outlines."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +68,8 @@ class HeadBank:
     """N heads: V views each with depth in whole millimetres, and P portraits as a condition.
 
     `body` holds the vertices that carry the warp and the aligned features, metres. `warps` are None where
-    nobody asked for them.
+    nobody asked for them. `rims` are pixels, ``row * W + column``, at outlines, some of each view: where a field is
+    wrong it is mostly wrong there.
     """
 
     rgb: Tensor
@@ -77,6 +83,7 @@ class HeadBank:
     portrait_intrinsics: Float[Tensor, "N P 3 3"]
     body: Float[Tensor, "N K 3"]
     warps: Float[Tensor, "N 3 R R R"] | None
+    rims: Int[Tensor, "N V M"]
     indices: Int[np.ndarray, " N"]
     captions: list[str]
     attributes: list[dict[str, Any]]
@@ -109,7 +116,7 @@ class HeadBank:
         """About `count` points of each head: per pixel one on the surface and two in the free space before it, or one
         anywhere along the ray of a background pixel."""
         batch, pixels = len(heads), count // 3
-        view, row, column = self._pixels(heads, pixels, generator, on_head=0.85)
+        view, row, column = self._pixels(heads, pixels, generator, on_head=0.6)
         rgb, alpha, z, origin, direction = self._at(heads, view, row, column)
         classes = self.classes[heads[:, None], view, 0, row, column].long()
         near, far = intersect_cube(origin, direction, 1.0)
@@ -132,7 +139,7 @@ class HeadBank:
 
     def draw_rays(self, heads: Int[Tensor, " B"], count: int, samples: int, generator: torch.Generator) -> Rays:
         """Rays, most of them through the head; a third of the samples all along, the rest around the known depth."""
-        view, row, column = self._pixels(heads, count, generator, on_head=0.75)
+        view, row, column = self._pixels(heads, count, generator, on_head=0.35)
         return self._rays(heads, view, row, column, samples, generator)
 
     def _rays(
@@ -161,7 +168,8 @@ class HeadBank:
     def _pixels(
         self, heads: Tensor, count: int, generator: torch.Generator, *, on_head: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Random pixels of each head as (view, row, column), the share `on_head` of them where there is somebody."""
+        """Random pixels of each head as (view, row, column): the share `on_head` of them where there is somebody, and
+        `_ON_RIM` at outlines."""
         batch, (views, _, height, width) = len(heads), self.rgb.shape[1:]
         shape = (batch, count, 4)
         u = torch.rand(shape, generator=generator, device=generator.device).to(self.rgb.device)
@@ -176,6 +184,9 @@ class HeadBank:
             retry = wanted & ~alpha
             row, column = torch.where(retry, r, row), torch.where(retry, c, column)
             alpha = self.alpha[heads[:, None], view, 0, row, column] > 0
+        at_rim = u[..., 3] > 1 - _ON_RIM
+        rim = self.rims[heads[:, None], view, (u[..., 1] * self.rims.shape[-1]).long()].long()
+        row, column = torch.where(at_rim, rim // width, row), torch.where(at_rim, rim % width, column)
         return view, row, column
 
     def _at(
@@ -232,6 +243,7 @@ def load_bank(
                 "portrait_intrinsics": condition["intrinsics"],
                 "body": body,
                 "warps": warp_grid(body, target, half_size, fovea).half() if warps else None,
+                "rims": rims_of(item["alpha"][:, 0]),
                 "index": item["index"],
                 "caption": item["caption"],
                 "attributes": item["attributes"],
@@ -257,6 +269,20 @@ def body_of(model: BodyModel, item: dict[str, Any]) -> Float[np.ndarray, "V 3"]:
     """
     identity, expression = item["identity"].double().numpy(), item["expression"].double().numpy()
     return model.neutral(identity) + np.tensordot(expression, model.expression_offsets(identity), 1)
+
+
+def rims_of(alpha: Float[Tensor, "V H W"], count: int = 256, reach: int = 2) -> Int[Tensor, "V count"]:
+    """Pixels, ``row * W + column``, that are within `reach` of both somebody and nobody: `count` of each view at equal
+    distances, some of them more than once where there are fewer; 0 where a view has none."""
+    side = 2 * reach + 1
+    near = lambda inside: F.max_pool2d(inside.float(), side, 1, reach) > 0  # noqa: E731
+    rims = (near(alpha > 0.5) & near(alpha <= 0.5)).flatten(1)
+    found = torch.zeros(len(alpha), count, dtype=torch.int32)
+    for view, rim in enumerate(rims):
+        places = rim.nonzero()[:, 0]
+        if len(places):
+            found[view] = places[torch.linspace(0, len(places) - 1, count).long()].int()
+    return found
 
 
 def _bytes(pictures: Float[Tensor, "*n"]) -> Tensor:

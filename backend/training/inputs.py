@@ -57,11 +57,19 @@ def _read(options: argparse.Namespace, read: Callable[[], Heads]) -> Heads:
 
 
 def known(options: argparse.Namespace) -> Rodin | None:
-    """The weights that ``--weights`` says to go on from."""
+    """The weights that ``--weights`` says to go on from. Raises `MaquetteError` when their planes lie otherwise than
+    those that are fitted now."""
     from backend.body_model.registry import load_body_model
+    from backend.radiance.canonical import FOVEA
     from backend.rodin.weights import load_rodin
 
-    return load_rodin(options.weights, load_body_model("anny")) if options.weights else None
+    if not options.weights:
+        return None
+    rodin = load_rodin(options.weights, load_body_model("anny"))
+    if rodin.fovea != FOVEA:
+        sentence = f"The planes of {options.weights} are laid out for another version of this program: train anew."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="train")
+    return rodin
 
 
 def space(options: argparse.Namespace) -> LatentSpace:

@@ -51,8 +51,8 @@ class PlaneSetConfig:
     shared_rate: float = 5e-3
     final_rate: float = 0.05
     sparse_weight: float = 1e-4
-    smooth_weight: float = 0.1
-    smooth_density_weight: float = 1.0
+    smooth_weight: float = 0.02
+    smooth_density_weight: float = 0.05
     regularise_every: int = 4
     rescale_probability: float = 0.25
     rescale_sizes: tuple[int, ...] = (32, 48)

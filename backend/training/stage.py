@@ -43,10 +43,11 @@ class Recipe(Protocol):
 
 
 def quick_in_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies faster in bfloat16: graphics cards do, and processors with AMX."""
+    """Whether the device multiplies faster in bfloat16: graphics cards do, and processors with AMX or AVX512-BF16."""
     if device.type == "cpu":
         # Trainers also run on other versions of torch than ours: those that cannot tell keep single precision.
-        return bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16"))
+        able = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
     return device.type == "cuda"
 
 

@@ -34,24 +34,36 @@ def people(model):
     return [posed_vertices(sample_identity(model, 5, i), model) for i in range(3)]
 
 
-def grid_of(model, vertices, target=None):
+def grid_of(model, vertices, target=None, fovea=FOVEA):
     chosen = control_vertices(model)
     to = model.template if target is None else target
-    return warp_grid(torch.tensor(vertices[chosen]).float(), torch.tensor(to[chosen]).float(), HALF)
+    return warp_grid(torch.tensor(vertices[chosen]).float(), torch.tensor(to[chosen]).float(), HALF, fovea)
 
 
 @given(
     st.lists(st.floats(-0.9, 0.9), min_size=3, max_size=3),
     st.lists(st.floats(0, 4), min_size=3, max_size=3),
+    st.lists(st.floats(1, 1.5), min_size=3, max_size=3),
     st.integers(0, 1000),
 )
 @settings(max_examples=40, deadline=None)
-def test_the_fovea_is_a_way_there_and_back_that_keeps_the_ends(centre, strength, seed):
-    fovea = Fovea(tuple(centre), tuple(strength))
+def test_the_fovea_is_a_way_there_and_back_from_end_to_end(centre, strength, low, seed):
+    fovea = Fovea(tuple(centre), tuple(strength), tuple(-end for end in low))
     points = np.random.default_rng(seed).uniform(-1, 1, (50, 3))
     np.testing.assert_allclose(fovea.inverse(fovea(points)), points, atol=1e-9)
-    np.testing.assert_allclose(fovea(np.full((1, 3), -1.0)), -1, atol=1e-9)
-    np.testing.assert_allclose(fovea(np.full((1, 3), 1.0)), 1, atol=1e-9)
+    np.testing.assert_allclose(fovea(np.array([fovea.low])), -1, atol=1e-9)
+    np.testing.assert_allclose(fovea(np.array([fovea.high])), 1, atol=1e-9)
+
+
+def test_shoulders_that_hang_lower_than_the_mean_bodys_still_lie_on_the_planes(model, people):
+    def left_out(fovea):
+        places = [torch.tensor(v[(np.abs(v) < HALF).all(1)] / HALF).float()[None] for v in people]
+        found = [
+            warp_points(grid_of(model, v, fovea=fovea)[None], p)[0, :, 2] for v, p in zip(people, places, strict=True)
+        ]
+        return (torch.cat(found) < -1).float().mean()
+
+    assert left_out(FOVEA) < 0.1 * left_out(Fovea())
 
 
 def test_the_face_is_seen_larger_than_the_shoulders():

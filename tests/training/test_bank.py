@@ -3,6 +3,7 @@
 import torch
 
 from backend.radiance.triplane import DEFAULT_HALF_SIZE
+from backend.training.bank import rims_of
 from tests.synthetic_data.standin import RADIUS
 
 BALL = RADIUS / DEFAULT_HALF_SIZE
@@ -38,6 +39,19 @@ def test_rays_meet_the_ball_where_alpha_says(balls):
     hit = rays.alpha[..., 0] > 0.5
     assert (nearest[hit] < BALL + 0.01).all() and (nearest[~hit] > BALL - 0.01).all()
     torch.testing.assert_close(rays.rgb[~hit], torch.ones_like(rays.rgb[~hit]))
+
+
+def test_outlines_get_more_rays_than_their_pixels_would(balls):
+    rims = rims_of(torch.zeros(1, 64, 64).index_fill(2, torch.arange(20, 40), 1.0), 50)
+    assert set((rims % 64).flatten().tolist()) == {18, 19, 20, 21, 38, 39, 40, 41}
+    assert (rims_of(torch.ones(1, 64, 64)) == 0).all(), "no outline"
+    rays = balls.draw_rays(torch.arange(6), 2000, 3, torch.Generator().manual_seed(5))
+    middle = -(rays.origins * rays.directions).sum(-1) / rays.directions.square().sum(-1)
+    nearest = (rays.origins + middle[..., None] * rays.directions).norm(dim=-1)
+    pixel = 2 / 64
+    at_rim = ((nearest - BALL).abs() < 3 * pixel).float().mean()
+    by_area = 6 * pixel * 2 * torch.pi * BALL / 4
+    assert at_rim > 1.5 * by_area
 
 
 def test_the_same_generator_draws_the_same(balls):

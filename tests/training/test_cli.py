@@ -16,8 +16,9 @@ from backend.body_model.anny import load_anny
 from backend.cli import main
 from backend.evaluation.baselines import BaselineConfig, load_baselines
 from backend.evaluation.judges import load_classifier, load_verifier
+from backend.radiance.canonical import Fovea
 from backend.radiance.decoder import CLASSES, DecoderConfig
-from backend.rodin.weights import load_rodin
+from backend.rodin.weights import load_rodin, save_rodin
 from backend.training.base_stage import BaseStageConfig
 from backend.training.judge_stage import JudgeStageConfig
 from backend.training.latent_stage import LatentStageConfig
@@ -77,6 +78,9 @@ def go_on_with_others(tmp_path, ball_pack, weights):
     wide = tmp_path / "wide.json"
     wide.write_text(json.dumps(SMALL | {"levels": [8, 32]}))
     assert main(["train", "planes", "--config", str(wide), *given]) == 2, "planes of another size"
+    elsewhere = tmp_path / "elsewhere.safetensors"
+    save_rodin(elsewhere, dataclasses.replace(load_rodin(weights, load_anny()), fovea=Fovea()))
+    assert main(["train", "planes", *given, "--weights", str(elsewhere)]) == 2, "planes that lie otherwise"
     assert main(["train", "planes", "--config", str(tmp_path / "planes.json"), *given]) == 0
     assert main(["train", "base", "--config", str(tmp_path / "base.json"), *given]) == 0
     before, after = (load_rodin(path, load_anny()) for path in (weights, tmp_path / "more" / "rodin.safetensors"))
