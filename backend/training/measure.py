@@ -11,6 +11,7 @@ from backend.evaluation.figures import psnr
 from backend.radiance.cameras import Camera
 from backend.radiance.occupancy import OccupancyGrid
 from backend.radiance.renderer import RenderConfig, render_view
+from backend.radiance.supervision import View, crop_view
 from backend.radiance.triplane import TriPlane
 from backend.rodin import sampling
 from backend.rodin.base import Condition
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
     from backend.radiance.decoder import Decoder
     from backend.rodin.base import BaseModel
@@ -32,14 +33,17 @@ QUICK = RenderConfig(coarse_samples=48, fine_samples=24)
 
 def view_of(
     bank: HeadBank, head: int, view: int
-) -> tuple[Camera, Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:
-    """Camera, picture over white and alpha of one view."""
+) -> tuple[Camera, Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
+    """Camera, picture over white and which pixels count: what lies outside the cube no planes can show, so it is white,
+    and pixels in which it hides the rest do not count."""
     k = bank.intrinsics[head, view].double().cpu().numpy()
     height, width = bank.rgb.shape[-2:]
     camera = Camera(bank.world_to_camera[head, view].double().cpu().numpy(), k, width, height)
-    alpha = bank.alpha[head, view, 0].cpu().numpy() / 255.0
     rgb = bank.rgb[head, view].permute(1, 2, 0).cpu().numpy() / 255.0
-    return camera, (rgb * alpha[..., None] + 1 - alpha[..., None]).astype(np.float32), alpha.astype(np.float32)
+    alpha, depth = bank.alpha[head, view, 0].cpu().numpy() / 255.0, bank.depth[head, view, 0].cpu().numpy() / 1000.0
+    seen, counts = crop_view(View(rgb, alpha, depth, camera), bank.half_size)
+    over_white = seen.rgb * seen.alpha[..., None] + 1 - seen.alpha[..., None]
+    return camera, over_white.astype(np.float32), counts
 
 
 def field_of(bank: HeadBank, head: int, planes: torch.Tensor, decoder: Decoder) -> TriPlane:
@@ -51,13 +55,15 @@ def field_of(bank: HeadBank, head: int, planes: torch.Tensor, decoder: Decoder) 
 def render_head(
     bank: HeadBank, head: int, planes: torch.Tensor, decoder: Decoder, views: list[int]
 ) -> list[np.ndarray]:
-    """Renders over white, H x W x 3."""
+    """Renders over white, H x W x 3, white where pixels do not count."""
     field = field_of(bank, head, planes, decoder)
     grid = OccupancyGrid.build(field, 64)
-    return [
-        render_view(field, view_of(bank, head, v)[0], occupancy=grid, background=(1, 1, 1), config=QUICK).rgb
-        for v in views
-    ]
+    drawn = []
+    for view in views:
+        camera, _, counts = view_of(bank, head, view)
+        rgb = render_view(field, camera, occupancy=grid, background=(1, 1, 1), config=QUICK).rgb
+        drawn.append(np.where(counts[..., None], rgb, np.float32(1)))
+    return drawn
 
 
 @torch.no_grad()
