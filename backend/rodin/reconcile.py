@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from backend.meshing.mesh import vertex_normals
 from backend.meshing.texture import harmonic, sample_nearest, smoothstep
@@ -18,7 +20,7 @@ from backend.template.engine import build_volume
 from backend.template.volume import SKIN, bust_inside
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
     from backend.body_model.base import BodyModel
     from backend.meshing.observation import Observation
@@ -32,6 +34,8 @@ _AROUND = (-0.008, -0.002, 0.004)
 """Heights over the skin, in metres, at which the field is asked whether it is covered there."""
 _SHOULDERS, _LOWER = -0.125, -0.014
 """Below this height of the canonical body its shoulders may stand higher than they do in the field, by so much more."""
+_SHOWN = 0.3
+"""Of a bare patch on the shoulders, the part of what faces the camera that has to show, or else it is a gap."""
 _BEYOND = 0.008
 """Metres by which the visible layer may stand higher than was measured."""
 _BEFORE = 0.006
@@ -92,7 +96,24 @@ class Reconciled:
         opacity[used] = self._matter.covers(asked).reshape(len(_AROUND), -1).max(0)
         smooth = harmonic(faces, np.ones(len(vertices)), opacity[:, None], len(vertices))[:, 0]
         covered = smoothstep(0.5, 0.7, smooth)
+        covered[self._gaps(model, vertices, covered <= 0)] = 1.0
         return self._volume.samples.at_samples(np.where(covered > 0, _LEAST * covered, -1.0))
+
+    def _gaps(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"], bare: Bool[np.ndarray, " V"]) -> np.ndarray:
+        """Vertices of bare patches on the shoulders that garment surrounds and the picture does not show: there the
+        field's shoulders are lower than the body's, and nobody meant a hole."""
+        faces = self._volume.outer_faces
+        edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+        edges = edges[bare[edges].all(1)]
+        graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (len(bare), len(bare)))
+        _, patch = connected_components(graph, directed=False)
+        view = self._observation.view
+        facing = (vertex_normals(vertices, faces) * (view.camera.centre - vertices)).sum(1) > 0
+        shown = facing & (sample_nearest(self._observation.bare, view.camera.project(vertices), 0.0) > 0.5)
+        size = patch.max() + 1
+        kept = np.bincount(patch[shown], minlength=size) > _SHOWN * np.bincount(patch[facing], minlength=size)
+        kept[patch[model.template[:, 2] >= _SHOULDERS]] = True
+        return bare & ~kept[patch]
 
     def _shown(self, points: Float[np.ndarray, "n 3"]) -> np.ndarray:
         """Where the picture shows a layer at the point or before it."""

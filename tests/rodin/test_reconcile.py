@@ -133,3 +133,25 @@ def test_the_bust_ends_in_its_cut(anny, seen):
     everywhere.covers = lambda points: np.ones(len(points))
     below = np.array([[0.0, 0.0, -0.24], [0.23, 0.0, -0.15]])
     assert (Reconciled(everywhere, anny, seen).covers(below) < 0.5).all()
+
+
+class Garment(Hair):
+    """A field that is dressed everywhere below the neck but for `gap`, a mask of vertices."""
+
+    def __init__(self, anny, gap):
+        self.samples = SurfaceSamples.spread(anny.template, outer_faces(anny), 0.005)
+        dressed = (anny.template[:, 2] < -0.1) & ~gap
+        self.height = self.samples.at_samples(np.where(dressed, 0.008, -0.04))
+
+
+def test_a_hole_on_a_shoulder_that_the_picture_does_not_show_is_closed(anny, seen):
+    used = np.unique(outer_faces(anny))
+    behind = used[np.argmin(np.linalg.norm(anny.template[used] - [0.1, 0.1, -0.145], axis=1))]
+    shoulder, normal = anny.template[behind], vertex_normals(anny.template, outer_faces(anny))[behind]
+    place = (shoulder + 0.002 * normal)[None]
+    gap = np.linalg.norm(anny.template - shoulder, axis=1) < 0.03
+    assert Garment(anny, gap).covers(place)[0] < 0.1
+    hidden = dataclasses.replace(seen, garment=seen.person * (1 - seen.hair))
+    assert Reconciled(Garment(anny, gap), anny, hidden).covers(place)[0] > 0.5
+    undressed = np.ones(len(anny.template), bool)
+    assert Reconciled(Garment(anny, undressed), anny, seen).covers(place)[0] < 0.5, "a bare shoulder stays bare"
