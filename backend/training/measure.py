@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 QUICK = RenderConfig(coarse_samples=48, fine_samples=24)
 
 
-def view_of(
-    bank: HeadBank, head: int, view: int
-) -> tuple[Camera, Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
+def view_of(bank: HeadBank, head: int, view: int) -> tuple[Camera, Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
     """Camera, picture over white and which pixels count: what lies outside the cube no planes can show, so it is white,
     and pixels in which it hides the rest do not count."""
     k = bank.intrinsics[head, view].double().cpu().numpy()
