@@ -20,6 +20,8 @@ CONFIG = PlaneSetConfig(
     rays=128,
     ray_samples=16,
     rescale_sizes=(8,),
+    smooth_weight=0.1,  # of a ball, sixteen texels show nothing finer
+    smooth_density_weight=1.0,
 )
 
 
@@ -73,10 +75,10 @@ def test_large_planes_grow_from_small_ones(balls, fitted):
     small, _ = fitted
     everyone = torch.arange(len(balls))
     start = small.planes(everyone)
-    config = dataclasses.replace(CONFIG, levels=(16, 32), visits=80, points=3000, rays=256, plane_rate=4e-3)
+    config = dataclasses.replace(CONFIG, levels=(16, 32), visits=40, points=3000, rays=256, plane_rate=4e-3)
     before = {name: value.clone() for name, value in small.decoder.state_dict().items()}
     large = PlaneSet(balls, config, decoder=small.decoder, start=start)
-    assert (resize_planes(large.planes(everyone), 16) - start).square().mean().sqrt() < 0.05
+    assert (resize_planes(large.planes(everyone), 16) - start).square().mean().sqrt() < 0.02
     truth = view_of(balls, 2, 1)[1]
 
     def figure():
