@@ -90,17 +90,17 @@ def agreement(
 def disturbed(subjects: Subjects, items: Tensor, millimetres: float, seed: int = 0) -> Subjects:
     """The subjects with meshes that are wrong by a root mean square of so many millimetres, smoothly, as fits are: each
     of `items` by waves of its own in every direction, 6 to 20 cm long."""
-    vertices = subjects.vertices.clone()
+    body = subjects.body.clone()
     for item in items.tolist():
         rng = np.random.default_rng([seed, item])
         ways = rng.normal(size=(_WAVES, 3))
         ways /= np.linalg.norm(ways, axis=1, keepdims=True)
         lengths = rng.uniform(*_WAVELENGTHS, (_WAVES, 1)) * HEAD.scale
-        phases = vertices[item].numpy() @ (2 * np.pi * ways / lengths).T + rng.uniform(0, 2 * np.pi, _WAVES)
+        phases = body[item].numpy() @ (2 * np.pi * ways / lengths).T + rng.uniform(0, 2 * np.pi, _WAVES)
         moved = np.cos(phases) @ rng.normal(size=(_WAVES, 3))
-        moved *= 1e-3 * millimetres * HEAD.scale / np.sqrt((moved**2).sum(1).mean())
-        vertices[item] += torch.from_numpy(moved).float()
-    return dataclasses.replace(subjects, vertices=vertices)
+        moved *= 1e-3 * millimetres * HEAD.scale / np.sqrt((moved[subjects.skin.numpy()] ** 2).sum(1).mean())
+        body[item] += torch.from_numpy(moved).float()
+    return dataclasses.replace(subjects, body=body)
 
 
 def template_views(

@@ -23,7 +23,9 @@ class MorphableConfig:
     `prediction` is what the U-Net says of a noisy view, in diffusers' words: the noise, as published, or the clean
     view, which is simpler than noise, so that far fewer steps of training make a picture.
     `dense_branch`: whether the lifted views also go through a dense 3D network (F_G of the paper), which both published
-    models do not. `meshless`: whether it was trained, as a baseline, with the same mean head for everybody.
+    models do not. `projected`: whether the U-Net is also shown the portrait as it lies on the mesh (`projection`), and
+    says what differs from that; only for networks that predict clean pixels.
+    `meshless`: whether it was trained, as a baseline, with the same mean head for everybody.
     `body_model`: whose vertices the networks know; empty in weights that do not say, see `mesh_model`.
     """
 
@@ -47,8 +49,18 @@ class MorphableConfig:
     encoder_layers: int = 24
     encoder_patch: int = 14
     dense_branch: bool = False
+    projected: bool = False
     meshless: bool = False
     body_model: str = ""
+
+    def __post_init__(self) -> None:
+        if self.projected and (self.autoencoder or self.prediction != "sample"):
+            raise ValueError("only networks that predict clean pixels can be shown the portrait on the mesh")
+
+    @property
+    def half_texel(self) -> float:
+        """What `heads.into_world` takes off, in pixels of the picture."""
+        return 0.5 * self.image_size / self.map_size
 
     @property
     def mesh_model(self) -> str:

@@ -13,8 +13,10 @@ from backend.api import ErrorCode
 from backend.body_model.expressions import in_expression
 from backend.body_model.linear import LinearHead
 from backend.errors import MaquetteError
+from backend.meshing.mesh import vertex_normals
 from backend.morphable.heads import as_signed, into_world, over_white, skin_vertices
 from backend.morphable.meshes import HEAD, published_placement
+from backend.morphable.projection import drawn_triangles, lay, shown_in, surface_of
 from backend.morphable.sampler import sample
 from backend.morphable.scene import make_scene
 from backend.morphable.views import Views, face_views
@@ -97,13 +99,15 @@ def draw_views(
         stage = _of_the_set(config, fit.model, vertices, count)
     else:
         stage = _as_published(config, fit, vertices, count)
-    picture = _picture_of(portrait, fit, config.image_size, stage)
+    picture, camera = _picture_of(portrait, fit, config.image_size, stage)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn((1, config.map_channels, config.map_size, config.map_size), generator=generator)
     place = _device(device)
     model = model.to(place)
     with torch.no_grad():
-        condition = model.condition(as_signed(picture).to(place), noise.to(place))
+        signed = as_signed(picture)
+        drawn = _drawn(config, fit, vertices, signed[0], camera, stage) if config.projected else None
+        condition = model.condition(signed.to(place), noise.to(place), None if drawn is None else drawn.to(place))
     scene = make_scene(stage.views, torch.from_numpy(stage.mesh).float()[None].to(place), config)
     drawn = sample(model, scene, condition, generator, steps=steps, guidance=guidance, progress=progress)[0]
     return DrawnViews(
@@ -149,13 +153,40 @@ def _as_published(config: MorphableConfig, fit: BodyFit, vertices: Float[np.ndar
     return _Stage(placement(vertices), views, tuple(placement.cameras(views)), width, centre)
 
 
-def _picture_of(portrait: Portrait, fit: BodyFit, size: int, stage: _Stage) -> UInt8[Tensor, "1 3 size size"]:
-    """The portrait on white."""
+def _picture_of(
+    portrait: Portrait, fit: BodyFit, size: int, stage: _Stage
+) -> tuple[UInt8[Tensor, "1 3 size size"], Camera]:
+    """The portrait on white, and its camera in metres."""
     blocks = max(1, _FINE // size)
-    colour, alpha, _ = head_crop(portrait, fit.camera, blocks * size, shown=stage.width, centre=stage.centre)
+    colour, alpha, camera = head_crop(portrait, fit.camera, blocks * size, shown=stage.width, centre=stage.centre)
     straight = colour / np.maximum(alpha, 1e-3)[..., None]
     rgb, cover = (torch.from_numpy(each).float() for each in (straight.transpose(2, 0, 1)[None], alpha[None, None]))
-    return over_white(rgb.clamp(0, 1), cover, size)
+    return over_white(rgb.clamp(0, 1), cover, size), camera.resized(size, size)
+
+
+def _drawn(
+    config: MorphableConfig,
+    fit: BodyFit,
+    vertices: Float[np.ndarray, "V 3"],
+    picture: Float[Tensor, "3 S S"],
+    camera: Camera,
+    stage: _Stage,
+) -> Float[Tensor, "1 N 8 S S"]:
+    """The portrait on the mesh as the views show it; the portrait has the expression of the fit, the mesh its own."""
+    triangles = drawn_triangles(fit.model)
+    before, now = (fit.model.template, fit.model.template) if config.meshless else (fit.posed(), vertices)
+    lens, matrix = into_world(
+        *(torch.from_numpy(each).float()[None] for each in (camera.world_to_camera, camera.intrinsics)),
+        config.image_size,
+        config,
+    )
+    seen = (each[0].double().numpy() for each in (lens, matrix))
+    shown = shown_in(HEAD(before), triangles, *seen, config.image_size, config.half_texel)
+    cameras = (each[0].double().numpy() for each in (stage.views.intrinsics, stage.views.world_to_camera))
+    surface = surface_of(HEAD(now), triangles, *cameras, config.image_size, config.half_texel)
+    normals = torch.from_numpy(vertex_normals(HEAD(now), triangles)).float()
+    rotation = stage.views.world_to_camera[0, :, :, :3]
+    return lay(picture, shown, normals, surface, torch.from_numpy(triangles).long(), rotation)[None]
 
 
 def _device(name: str) -> torch.device:

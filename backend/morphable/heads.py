@@ -47,7 +47,7 @@ def into_world(
     shift = world_to_camera[:, :3, 3:] * HEAD.scale
     lens = torch.eye(4).repeat(len(intrinsics), 1, 1)
     lens[:, :2, :3] = intrinsics[:, :2] * (config.image_size / known)
-    lens[:, :2, 2] -= 0.5 * config.image_size / config.map_size
+    lens[:, :2, 2] -= config.half_texel
     return lens, torch.cat([rotation, shift], 2)
 
 

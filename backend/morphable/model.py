@@ -13,6 +13,7 @@ from backend.morphable.autoencoder import decode, encode, make_autoencoder
 from backend.morphable.embeddings import TimeEmbedding
 from backend.morphable.frustum import FrustumNet, frustum_volume
 from backend.morphable.image_encoder import ImageEncoder
+from backend.morphable.projection import as_picture
 from backend.morphable.spatial_volume import SpatialVolume
 from backend.morphable.unet import ViewUNet
 
@@ -28,18 +29,31 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """What the portrait says: `latent`, as `MorphableDiffusion.encode` makes it, and `vector`, the image encoder's."""
+    """What the portrait says: `latent`, as `MorphableDiffusion.encode` makes it, and `vector`, the image encoder's; for
+    networks that are shown it, the portrait on the mesh as K views of each subject show it, or one in single views."""
 
     latent: Float[Tensor, "B C H W"]
     vector: Float[Tensor, "B 1 K"]
+    drawn: Float[Tensor, "B *K 8 S S"] | None = None
 
     def repeat(self, count: int) -> Condition:
-        """The same for `count` views of each subject."""
-        return Condition(self.latent.repeat_interleave(count, 0), self.vector.repeat_interleave(count, 0))
+        """The same for each of the `count` views of every subject."""
+        latent, vector = self.latent.repeat_interleave(count, 0), self.vector.repeat_interleave(count, 0)
+        return Condition(latent, vector, None if self.drawn is None else self.drawn.flatten(0, 1))
+
+    def of_views(self, indices: Int[Tensor, "K"]) -> Condition:
+        """The same for some of the views."""
+        return self if self.drawn is None else dataclasses.replace(self, drawn=self.drawn[:, indices])
 
     def dropped(self) -> Condition:
         """What the networks get when they shall not know the portrait."""
-        return Condition(torch.zeros_like(self.latent), torch.zeros_like(self.vector))
+        drawn = None if self.drawn is None else torch.zeros_like(self.drawn)
+        return Condition(torch.zeros_like(self.latent), torch.zeros_like(self.vector), drawn)
+
+    def beside(self, other: Condition) -> Condition:
+        """The rows of this one, then those of `other`."""
+        drawn = None if self.drawn is None or other.drawn is None else torch.cat([self.drawn, other.drawn])
+        return Condition(torch.cat([self.latent, other.latent]), torch.cat([self.vector, other.vector]), drawn)
 
 
 class MorphableDiffusion(nn.Module):
@@ -62,14 +76,23 @@ class MorphableDiffusion(nn.Module):
             patch=config.encoder_patch,
         )
 
-    def condition(self, portrait: Float[Tensor, "B 3 H W"], noise: Float[Tensor, "B C h w"]) -> Condition:
-        """From a portrait on white, in [-1, 1]; `noise` draws the sample of its latent."""
-        return Condition(self.encode(portrait, noise), self.image_encoder(portrait))
+    def condition(
+        self,
+        portrait: Float[Tensor, "B 3 H W"],
+        noise: Float[Tensor, "B C h w"],
+        drawn: Float[Tensor, "B K 8 H W"] | None = None,
+    ) -> Condition:
+        """From a portrait on white, in [-1, 1]; `noise` draws the sample of its latent. `drawn`, the portrait on the
+        mesh (`projection.lay`), is for networks that are shown it."""
+        return Condition(self.encode(portrait, noise), self.image_encoder(portrait), drawn)
 
     def encode(self, pictures: Float[Tensor, "B 3 H W"], noise: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """Pictures in [-1, 1] as what is diffused."""
         if self.autoencoder is not None:
             return encode(self.autoencoder, pictures, noise)
+        return self._in_blocks(pictures)
+
+    def _in_blocks(self, pictures: Float[Tensor, "B c H W"]) -> Float[Tensor, "B C h w"]:
         return F.pixel_unshuffle(pictures, self.config.image_size // self.config.map_size)
 
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
@@ -101,5 +124,10 @@ class MorphableDiffusion(nn.Module):
     ) -> Float[Tensor, "M C H W"]:
         """The noise in single views, or what they are without it, each with its row of `condition` and `frusta`."""
         # The weights began as Zero-1-to-3's, which saw the portrait's latent before scaling.
-        beside = condition.latent / self.config.latent_scale
-        return self.denoiser(torch.cat([views, beside], 1), steps, condition.vector, frusta)
+        beside = [views, condition.latent / self.config.latent_scale]
+        if not self.config.projected:
+            return self.denoiser(torch.cat(beside, 1), steps, condition.vector, frusta)
+        assert condition.drawn is not None, "networks that are shown the portrait on the mesh need it"
+        beside.append(self._in_blocks(condition.drawn))
+        differs = self.denoiser(torch.cat(beside, 1), steps, condition.vector, frusta)
+        return self._in_blocks(as_picture(condition.drawn)) + differs

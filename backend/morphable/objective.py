@@ -74,12 +74,13 @@ def _chosen(views: Float[Tensor, "B N C H W"], target: Int[Tensor, "B K"]) -> Fl
 def drop(
     condition: Condition, frusta: Sequence[Float[Tensor, "B F D H W"]], chance: Float[Tensor, "B"]
 ) -> tuple[Condition, tuple[Tensor, ...]]:
-    """Zero for what guidance shall be able to leave out: a twentieth of the samples each lose everything, the latent,
-    the frusta and the vector (`chance` from 0 upwards, in this order)."""
+    """Zero for what guidance shall be able to leave out: a twentieth of the samples each lose everything, the latent
+    with the portrait on the mesh, the frusta and the vector (`chance` from 0 upwards, in this order)."""
     part = (chance * 20).floor()
     told = [(part != 0) & (part != lost) for lost in (1, 2, 3)]
     latent, volume, vector = (each.to(condition.latent.dtype)[:, None, None] for each in told)
-    kept = Condition(condition.latent * latent[..., None], condition.vector * vector)
+    drawn = None if condition.drawn is None else condition.drawn * latent[..., None]
+    kept = Condition(condition.latent * latent[..., None], condition.vector * vector, drawn)
     return kept, tuple(each * volume[..., None, None] for each in frusta)
 
 

@@ -99,6 +99,6 @@ def _prediction_of(
     count = len(indices)
     frusta = model.frusta(volume, time, scene, indices.expand(len(latents), -1))
     single = latents[:, indices].flatten(0, 1)
-    told = condition.repeat(count)
+    told = condition.of_views(indices).repeat(count)
     predicted = guided_prediction(model, single, time.repeat_interleave(count), told, frusta, guidance)
     return predicted.unflatten(0, (-1, count))

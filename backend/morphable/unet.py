@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from backend.morphable.depth_attention import DepthBlock
+from backend.morphable.projection import CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from backend.morphable.config import MorphableConfig
 
 _HEADS = 8
+
+
+def _inputs(config: MorphableConfig) -> int:
+    """The noisy view, the portrait, and the portrait on the mesh."""
+    block = config.image_size // config.map_size
+    return 2 * config.map_channels + (CHANNELS * block**2 if config.projected else 0)
 
 
 class ViewUNet(nn.Module):
@@ -36,7 +43,7 @@ class ViewUNet(nn.Module):
         attending = levels - 1 - plain
         self.unet: Any = UNet2DConditionModel(
             sample_size=config.map_size,
-            in_channels=2 * config.map_channels,
+            in_channels=_inputs(config),
             out_channels=config.map_channels,
             down_block_types=(*("DownBlock2D",) * plain, *("CrossAttnDownBlock2D",) * attending, "DownBlock2D"),
             up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * attending, *("UpBlock2D",) * plain),
@@ -54,7 +61,7 @@ class ViewUNet(nn.Module):
 
     def forward(
         self,
-        view: Float[Tensor, "B 2C H W"],
+        view: Float[Tensor, "B I H W"],
         steps: Int[Tensor, "B"],
         context: Float[Tensor, "B 1 K"],
         frusta: Sequence[Float[Tensor, "B k d h w"]],

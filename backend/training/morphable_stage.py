@@ -12,6 +12,7 @@ from backend.morphable.config import MorphableConfig
 from backend.morphable.heads import as_signed
 from backend.morphable.model import MorphableDiffusion
 from backend.morphable.objective import CONDITIONING_RATE, parameter_groups, training_loss
+from backend.morphable.projection import mirrored as mirror_drawn
 from backend.morphable.scene import make_scene
 from backend.morphable.schedule import STEPS
 from backend.training.stage import Stage
@@ -86,6 +87,7 @@ class MorphableStage(Stage[MorphableDiffusion, MorphableStageConfig]):
 
     def loss(self) -> tuple[Tensor, dict[str, Tensor]]:
         config, generator, subjects = self.config, self.generator, self.subjects
+        plan = config.model
         uniform = lambda *shape: torch.rand(shape, generator=generator, device=self.device)  # noqa: E731
         normal = lambda *shape: torch.randn(shape, generator=generator, device=self.device)  # noqa: E731
         items = (uniform(config.batch) * len(subjects)).long()
@@ -93,23 +95,27 @@ class MorphableStage(Stage[MorphableDiffusion, MorphableStageConfig]):
         chosen = uniform(subjects.pictures.shape[1]).argsort()[: config.views]
         number = (uniform(config.batch) * subjects.portraits.shape[1]).long()
         pictures, portrait = subjects.pictures[items][:, chosen], subjects.portraits[told, number]
-        vertices, views = subjects.meshes(items, config.model), subjects.views(items, chosen)
-        if config.mirror:
-            mirrored = uniform(config.batch) < 0.5
-            flip = mirrored[:, None, None, None]
-            pictures = torch.where(flip[:, None], pictures.flip(-1), pictures)
-            portrait = torch.where(flip, portrait.flip(-1), portrait)
-            vertices, views = mirror(vertices, views, mirrored, config.model)
-        plan = config.model
+        vertices, views = subjects.meshes(items, plan), subjects.views(items, chosen)
+        mirrored = uniform(config.batch) < (0.5 if config.mirror else 0.0)
+        flip = mirrored[:, None, None, None]
+        pictures = torch.where(flip[:, None], pictures.flip(-1), pictures)
+        portrait = torch.where(flip, portrait.flip(-1), portrait)
+        vertices, views = mirror(vertices, views, mirrored, plan)
+        target = torch.stack([uniform(len(chosen)).argsort()[: config.targets] for _ in range(config.batch)])
+        drawn = subjects.drawn(items, told, number, chosen[target], plan)
+        if drawn is not None:
+            drawn = torch.where(flip[:, None], mirror_drawn(drawn), drawn)
         shape = (plan.map_channels, plan.map_size, plan.map_size)
         seen = as_signed(pictures.flatten(0, 1))
         latents = self.model.encode(seen, normal(len(seen), *shape)).unflatten(0, pictures.shape[:2])
-        condition = self.model.condition(as_signed(portrait), normal(config.batch, *shape))
+        condition = self.model.condition(as_signed(portrait), normal(config.batch, *shape), drawn)
         steps = (uniform(config.batch) * STEPS).long()
-        target = torch.stack([uniform(len(chosen)).argsort()[: config.targets] for _ in range(config.batch)])
-        scene = make_scene(views, vertices, config.model)
+        scene = make_scene(views, vertices, plan)
         noise = normal(*latents.shape)
-        loss = training_loss(self.model, latents, noise, steps, scene, condition, target, chance=uniform(config.batch))
+        chance = uniform(config.batch)
+        # Processors' gradients of 3D convolutions in bfloat16 are not the same every time, so a run could not go on.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss = training_loss(self.model, latents, noise, steps, scene, condition, target, chance)
         return loss, {"error": loss}
 
 
@@ -148,4 +154,6 @@ def draw_views(
     noise = torch.randn(shape, generator=generator).to(portrait.device)
     every = torch.arange(subjects.pictures.shape[1], device=items.device)
     scene = make_scene(subjects.views(items, every), subjects.meshes(items, config), config)
-    return sample(model, scene, model.condition(portrait, noise), generator, steps=steps, guidance=guidance)
+    drawn = subjects.drawn(items, told, torch.zeros_like(told), every.expand(len(items), -1), config)
+    condition = model.condition(portrait, noise, drawn)
+    return sample(model, scene, condition, generator, steps=steps, guidance=guidance)

@@ -15,7 +15,8 @@ from backend.errors import MaquetteError
 from backend.morphable import engine
 from backend.morphable.engine import draw_views
 from backend.morphable.heads import skin_vertices
-from backend.morphable.meshes import published_placement
+from backend.morphable.meshes import HEAD, published_placement
+from backend.morphable.model import MorphableDiffusion
 from backend.portrait.portrait import Portrait
 from backend.portrait.segmentation import Segmentation
 from backend.radiance.cameras import Camera
@@ -23,6 +24,7 @@ from backend.training.subjects import load_subjects
 from synthetic_data.packed import PackedHeads
 from tests.body_model.conftest import flame_arrays
 from tests.morphable.conftest import TINY
+from tests.morphable.invented import fill_module
 from tests.synthetic_data import standin
 
 SIZE = 128
@@ -82,6 +84,35 @@ def test_the_networks_are_shown_what_training_shows_them(pack, person, tiny, sce
     torch.testing.assert_close(views.intrinsics, true.intrinsics[:, order], atol=1e-4, rtol=0)
     learned = subjects.portraits[0, 0].permute(1, 2, 0).numpy() / 255
     assert drawn.shown.shape == learned.shape and np.abs(drawn.shown - learned).max() < 0.05
+
+
+def test_a_network_that_is_shown_the_portrait_on_the_mesh_is_shown_what_training_shows_it(pack, person, monkeypatch):
+    config = dataclasses.replace(TINY, projected=True, prediction="sample")
+    with torch.device("meta"):
+        model = MorphableDiffusion(config)
+    fill_module(model, "")
+    told, run = [], engine.sample
+    monkeypatch.setattr(engine, "sample", lambda *given, **options: told.append(given[2]) or run(*given, **options))
+    first, other = (
+        draw_views(model, *person, seed=0, count=4, steps=1, expression=expression)
+        for expression in (None, {"jawOpen": 1.0})
+    )
+    subjects, one = load_subjects(pack, load_anny(), config), torch.tensor([0])
+    order = [
+        int(np.argmin([np.abs(seen.world_to_camera[:3, :3] - each).max() for each in _rotations(subjects)]))
+        for seen in first.cameras
+    ]
+    learned = subjects.drawn(one, one, one, torch.tensor([order]), config)
+    assert told[0].drawn.shape == learned.shape == (1, 4, 8, 16, 16)
+    assert (told[0].drawn[:, :, 3:] - learned[:, :, 3:]).abs().mean() < 0.01
+    assert (told[0].drawn[:, :, :3] - learned[:, :, :3]).abs().mean() < 0.05
+    assert learned[:, :, 3].amax() > 0.9 and not torch.allclose(told[0].drawn, told[1].drawn)
+    assert not np.array_equal(first.pictures, other.pictures)
+
+
+def _rotations(subjects):
+    """Of the set's views, from the head frame."""
+    return [matrix[:, :3].double().numpy() @ HEAD.rotation for matrix in subjects.world_to_camera[0]]
 
 
 def test_views_are_pictures_from_the_right_over_the_front_to_the_left(person, tiny):

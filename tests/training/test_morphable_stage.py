@@ -87,7 +87,7 @@ def test_a_few_steps_help_and_a_stopped_run_is_the_run_that_never_stopped(subjec
 
 def test_without_a_mesh_nobody_s_shape_or_expression_is_told(subjects):
     config = dataclasses.replace(CONFIG, model=dataclasses.replace(TINY, meshless=True))
-    other = dataclasses.replace(subjects, vertices=1.1 * subjects.vertices)
+    other = dataclasses.replace(subjects, body=1.1 * subjects.body)
     stages = [MorphableStage(data, config) for data in (subjects, other)]
     losses = []
     for stage in stages:

@@ -1,0 +1,139 @@
+"""The portrait as it lies on the posed mesh, drawn into the views: what networks learn slowly that the camera tells.
+
+The published networks bring the portrait to the mesh by attention alone, which takes many people and weeks of a
+graphics card. A small one is shown it (`MorphableConfig.projected`): in every pixel of a view where the mesh is, the
+colour that the portrait has at the same place of the skin, whether it shows that place at all, and which way the skin
+faces. Nothing is known of what is no skin: hair, clothes and all that the portrait hides stay the networks' to draw.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from backend.meshing.mesh import vertex_normals
+from backend.meshing.rasterizer import rasterize
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+    from torch import Tensor
+
+    from backend.body_model.base import BodyModel
+
+CHANNELS = 8
+"""Of a pixel: colour in [-1, 1] (0 where the portrait shows nothing), how far the portrait shows it, the skin's normal
+in the view's axes, and whether there is no mesh at all."""
+_HIDDEN = 0.01
+"""Depth behind what is nearest to the portrait's camera from which on a vertex is hidden; 4 mm."""
+_FACING = (0.1, 0.35)
+"""Cosines to the portrait's camera between which a vertex begins to count as shown."""
+
+
+class Surface(NamedTuple):
+    """What N views show of a mesh: the triangle of each pixel (-1 for none), and the weights of its first two corners
+    in 255ths."""
+
+    triangles: Int[Tensor, "N S S"]
+    weights: UInt8[Tensor, "N S S 2"]
+
+
+class Shown(NamedTuple):
+    """Where a mesh's vertices lie in the portrait, (x, y) in [-1, 1] from edge to edge, and how far it shows each."""
+
+    places: Float[Tensor, "W 2"]
+    seen: Float[Tensor, " W"]
+
+
+def drawn_triangles(model: BodyModel) -> Int[np.ndarray, "F 3"]:
+    """What is drawn of a body model: all but its lashes and a garment."""
+    topology = model.topology
+    parts = [part for name, part in topology.parts.items() if name not in ("lashes", "garment")]
+    return topology.faces[np.sort(np.concatenate(parts))]
+
+
+def pixels_of(
+    body: Float[np.ndarray, "W 3"], lens: Float[np.ndarray, "4 4"], matrix: Float[np.ndarray, "3 4"], half: float
+) -> Float[np.ndarray, "W 3"]:
+    """Pixels and depths of vertices; `half` is what `heads.into_world` has taken off, in pixels."""
+    seen = body @ matrix[:, :3].T + matrix[:, 3]
+    pixels = seen @ lens[:2, :3].T
+    return np.column_stack([pixels / seen[:, 2:] + half, seen[:, 2]])
+
+
+def surface_of(
+    body: Float[np.ndarray, "W 3"],
+    triangles: Int[np.ndarray, "F 3"],
+    lenses: Float[np.ndarray, "N 4 4"],
+    matrices: Float[np.ndarray, "N 3 4"],
+    size: int,
+    half: float,
+) -> Surface:
+    """What each view shows of a mesh in the networks' world."""
+    found = [
+        rasterize(pixels_of(body, lens, matrix, half), triangles, size, size, cull="back")
+        for lens, matrix in zip(lenses, matrices, strict=True)
+    ]
+    faces = np.stack([one.face_index for one in found]).astype(np.int16)
+    weights = np.stack([np.rint(255 * one.barycentric[..., :2]) for one in found]).astype(np.uint8)
+    return Surface(torch.from_numpy(faces), torch.from_numpy(weights))
+
+
+def shown_in(
+    body: Float[np.ndarray, "W 3"],
+    triangles: Int[np.ndarray, "F 3"],
+    lens: Float[np.ndarray, "4 4"],
+    matrix: Float[np.ndarray, "3 4"],
+    size: int,
+    half: float,
+) -> Shown:
+    """What a portrait of `size` pixels shows of a mesh in the networks' world."""
+    places = pixels_of(body, lens, matrix, half)
+    depth = rasterize(places, triangles, size, size).depth
+    # The farthest of the pixels around: where the skin slopes, a vertex lies behind the middle of its pixel.
+    around = F.max_pool2d(torch.from_numpy(depth)[None], 3, 1, 1)[0].numpy()
+    column, row = (np.clip(places[:, k].astype(np.int64), 0, size - 1) for k in range(2))
+    inside = ((places[:, :2] > 0) & (places[:, :2] < size)).all(1) & (places[:, 2] < around[row, column] + _HIDDEN)
+    centre = -matrix[:, :3].T @ matrix[:, 3]
+    ray = centre - body
+    facing = (vertex_normals(body, triangles) * ray).sum(1) / np.linalg.norm(ray, axis=1)
+    seen = inside * np.clip((facing - _FACING[0]) / (_FACING[1] - _FACING[0]), 0, 1)
+    return Shown(*(torch.from_numpy(each).float() for each in (places[:, :2] * 2 / size - 1, seen)))
+
+
+def lay(
+    portrait: Float[Tensor, "3 P P"],
+    shown: Shown,
+    normals: Float[Tensor, "W 3"],
+    surface: Surface,
+    triangles: Int[Tensor, "F 3"],
+    rotations: Float[Tensor, "K 3 3"],
+) -> Float[Tensor, "K 8 S S"]:
+    """The portrait (in [-1, 1]) on the mesh of `surface`, whose `normals` these are, as its K views show it."""
+    none = surface.triangles < 0
+    corners = triangles[surface.triangles.long().clamp(min=0)]
+    first = surface.weights.float() / 255
+    weights = torch.cat([first, 1 - first.sum(-1, keepdim=True)], -1)
+    told = torch.cat([shown.places, shown.seen[:, None], normals], 1)
+    told = (told[corners] * weights[..., None]).sum(-2) * ~none[..., None]
+    colour = F.grid_sample(
+        portrait[None].expand(len(told), -1, -1, -1), told[..., :2], padding_mode="border", align_corners=False
+    )
+    facing = torch.einsum("nij,nhwj->nihw", rotations, told[..., 3:])
+    seen = told[..., 2][:, None]
+    return torch.cat([colour * seen, seen, facing, none[:, None].to(seen)], 1)
+
+
+def mirrored(drawn: Float[Tensor, "*n 8 S S"]) -> Float[Tensor, "*n 8 S S"]:
+    """As a mirror shows it."""
+    side = torch.ones(CHANNELS, device=drawn.device)
+    side[4] = -1
+    return drawn.flip(-1) * side[:, None, None]
+
+
+def as_picture(drawn: Float[Tensor, "M 8 S S"]) -> Float[Tensor, "M 3 S S"]:
+    """What is known of a view before anything is drawn, in [-1, 1]: the portrait on the mesh, grey where it shows
+    nothing of it, over white."""
+    return drawn[:, :3] + drawn[:, 7:]
