@@ -105,10 +105,10 @@ def disturbed(subjects: Subjects, items: Tensor, millimetres: float, seed: int =
 
 def template_views(
     data: Path, model: BodyModel, items: Sequence[int], told: Sequence[int], size: int, folder: Path
-) -> Float[np.ndarray, "B N S S 3"]:
+) -> tuple[Float[np.ndarray, "B N S S 3"], int]:
     """All views of some items by the template engine: the field that it makes of the portrait of `told`, true body and
     camera given, carried into the expression of the item. It ends with the bust; what the set shows beside that is
-    white, and so is everything where the portrait shows no face.
+    white, and so is everything where it finds no face in the portrait: the second value counts such items.
     """
     from backend.evaluation.rows import draw_views, template_field
     from synthetic_data.packed import PackedHeads
@@ -141,7 +141,7 @@ def template_views(
             for matrix, lens in zip(wanted["world_to_camera"], wanted["intrinsics"], strict=True)
         )
         pictures.append(draw_views(field, cameras))
-    return np.stack(pictures)
+    return np.stack(pictures), sum(fields[shown] is None for shown in told)
 
 
 def cut_out(item: dict[str, Any], model: BodyModel, path: Path) -> tuple[Portrait, BodyFit]:

@@ -103,6 +103,7 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
     verifier = load_verifier(path) if (path := find("verifier")) is not None else None
     rows: dict[str, dict[str, Any]] = {}
     control: dict[str, dict[str, float]] = {}
+    faceless: dict[str, int] = {}
     strips: list[list[np.ndarray]] = []
     for kind, (items, told) in tasks.items():
         truth = _arrays(subjects.pictures[items].float() / 255)
@@ -111,7 +112,8 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
         if request.template:
             say(f"{kind}: {TEMPLATE}")
             pairs = (items.tolist(), told.tolist())
-            drawn[TEMPLATE] = template_views(request.data, model, *pairs, size, request.out / "portraits")
+            drawn[TEMPLATE], lost = template_views(request.data, model, *pairs, size, request.out / "portraits")
+            faceless[kind] = lost
         for error in (0.0, *request.mesh_errors):
             for name, network in networks.items():
                 row = f"{name}_{error:g}mm" if error else name
@@ -138,6 +140,7 @@ def evaluate_views(request: ViewsRequest, say: Callable[[str], None] = print) ->
         "steps": request.steps,
         "guidance": request.guidance,
         "weights": {name: str(folder) for name, folder in request.weights.items()},
+        **({"template_found_no_face": faceless} if faceless else {}),
         **request.told,
     }
     write_json(request.out / "views.json", found)

@@ -1,20 +1,25 @@
 """Hair and garment of a generated field, brought in line with the picture where the picture shows them.
 
-A sampled field knows what hair looks like from behind, but its outline is a few millimetres off everywhere. The
-template engine measures the outline and knows nothing else. Together: inside the outline of the visible layer there is
-matter at least as high as was measured, outside of it there is none, and what the picture hides is the field's.
+A generated field knows where hair falls, at the sides and behind as well, but its outline is some millimetres off
+everywhere. So it is stretched sideways to the outline that the picture shows, and cut off beyond it. Only what the
+field lacks altogether is as the template engine measures it, which knows the outline and nothing else. What the picture
+hides is the field's.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from backend.meshing.levelset import evaluate_grid, extract
 from backend.meshing.mesh import vertex_normals
-from backend.meshing.texture import harmonic, sample_nearest, smoothstep
+from backend.meshing.rasterizer import rasterize
+from backend.meshing.texture import facing, harmonic, sample_nearest, smoothstep, visibility
 from backend.template.covers import carve, signed_mask_distance
 from backend.template.engine import build_volume
 from backend.template.volume import SKIN, bust_inside
@@ -32,12 +37,26 @@ _LEAST = 0.005
 """Metres by which a cover stands off the body at least: where the field has it a little lower, skin would show."""
 _AROUND = (-0.008, -0.002, 0.004)
 """Heights over the skin, in metres, at which the field is asked whether it is covered there."""
+_SKULL = -0.015
+"""On the scalp it is asked this much deeper as well: a fit guesses how high a skull under hair is."""
+_STRETCHED = 0.03
+"""Metres by which the field is stretched to an outline at most."""
+_EVEN = 0.004
+"""Metres over which that is evened out."""
+_COARSE = 96
+"""Grid along each edge of the cube with which the field's own outline is found."""
 _SHOULDERS, _LOWER = -0.125, -0.014
 """Below this height of the canonical body its shoulders may stand higher than they do in the field, by so much more."""
+_FACING = 0.2
+"""Cosine to the camera from which on a picture says that skin is bare."""
 _SHOWN = 0.3
 """Of a bare patch on the shoulders, the part of what faces the camera that has to show, or else it is a gap."""
-_BEYOND = 0.008
-"""Metres by which the visible layer may stand higher than was measured."""
+_BEYOND = 0.006
+"""Metres by which the visible layer may stand higher over the body than was measured..."""
+_BESIDE = 0.02
+"""... and beside the body above the brows. Further down hair hangs, and nobody has measured where."""
+_BROWS, _TEMPLES = 0.04, 0.02
+"""Heights of the brows and of the temples' lower end, metres."""
 _BEFORE = 0.006
 """Matter that lies at most this far behind the front of the body belongs to the visible layer, metres."""
 
@@ -53,16 +72,29 @@ class Reconciled:
         self._person_distance = signed_mask_distance(observation.person)
         self._observation = observation
         self._least = self._least_heights(model, observation.view.vertices)
-        self._on_shoulders = self._volume.samples.at_samples((model.template[:, 2] < _SHOULDERS) * 1.0) > 0.5
+        self._lacking, self._sideways = self._off_outline()
+        loose = (model.template[:, 2] < _SHOULDERS) | (model.topology.regions["scalp"] > 0.5)
+        self._loose = self._volume.samples.at_samples(loose * 1.0) > 0.5
 
     def covers(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """Opacity in [0, 1] of hair, headwear and garment at points in metres."""
-        learned = (self._matter.covers(points) - 0.5) * _STEEP
+        learned = self._learned(self._stretched(points))
         camera = self._observation.view.camera
         distance, nearest = self._volume.samples.query(points, limit=_LEAST + 0.5 * _STEEP)
         over = np.flatnonzero(nearest >= 0)
         least = self._least[nearest[over]]
         learned[over] = np.maximum(learned[over], least - np.maximum(distance[over], 0))
+        # What the picture shows and the field lacks is as it was measured.
+        shown = np.flatnonzero(self._shown(points))
+        measured, layer, _ = self._volume.evaluate(points[shown])
+        pixels = camera.project(points[shown])
+        over_body = np.isfinite(sample_nearest(self._volume.body_depth, pixels, 0.0))
+        fill = (sample_nearest(self._lacking, pixels, 0.0) > 0.5) & (layer != SKIN) & ~over_body
+        learned[shown[fill]] = np.maximum(learned[shown[fill]], measured[fill])
+        # How far a fringe reaches towards the camera no outline tells: it stays near what was measured.
+        beside = np.where(points[shown, 2] > _BROWS, _BESIDE, np.inf)
+        limit = measured + np.where(over_body, _BEYOND, beside)
+        learned[shown] = np.minimum(learned[shown], limit)
         near = learned > -0.45 * _STEEP
         allowed = np.full(len(points), 1.0)
         allowed[near] = carve(
@@ -73,16 +105,46 @@ class Reconciled:
             self._person_distance,
             self._observation.known,
         )
-        # Where a shoulder reaches beyond the outline it is the body that is too wide: it stays dressed.
-        dressed = (least > 0.5 * _LEAST) & self._on_shoulders[nearest[over]]
+        # Where a shoulder or the skull reaches beyond the outline it is the body that is too large: it stays covered.
+        dressed = (least > 0.5 * _LEAST) & self._loose[nearest[over]]
         allowed[over[dressed]] = 1.0
-        height = np.minimum(learned, allowed)
-        shown = np.flatnonzero(self._shown(points))
-        measured, layer, _ = self._volume.evaluate(points[shown])
-        # How far a fringe reaches towards the camera no outline tells: it stays near what was measured.
-        height[shown] = np.clip(height[shown], np.where(layer == SKIN, -1.0, measured), measured + _BEYOND)
-        height = np.minimum(height, bust_inside(points, self._volume.half_size))
+        height = np.minimum(np.minimum(learned, allowed), bust_inside(points, self._volume.half_size))
         return np.clip(0.5 + height / _STEEP, 0, 1)
+
+    def _learned(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        """The field's opacity as if it were a height, metres."""
+        return (self._matter.covers(points) - 0.5) * _STEEP
+
+    def _off_outline(self) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W 2"]]:
+        """Where the picture shows a layer that the field lacks; and of those pixels that lie beside the body, not far
+        from the field's own outline, how far it is to there (columns, rows)."""
+        camera = self._observation.view.camera
+        values = evaluate_grid(self._learned, self._volume.half_size, _COARSE, 0.0)
+        vertices, faces = extract(values, self._volume.half_size, 0.0)
+        screen = np.c_[camera.project(vertices), camera.to_camera(vertices)[:, 2]]
+        own = rasterize(screen, faces, camera.height, camera.width).depth < self._volume.body_depth + _BEFORE
+        lacking = (self._layers > 0.5) & ~own
+        sideways = np.zeros((*lacking.shape, 2), np.float32)
+        if not own.any():
+            return lacking.astype(np.float32), sideways
+        away, (rows, columns) = ndimage.distance_transform_edt(~own, return_indices=True)
+        depth = float(np.median(screen[:, 2]))
+        reached = lacking & (away * depth / camera.intrinsics[0, 0] < _STRETCHED) & np.isinf(self._volume.body_depth)
+        here = np.indices(lacking.shape)
+        sideways[reached] = np.stack([columns - here[1], rows - here[0]], -1)[reached]
+        # Neighbours have other nearest pixels, at other depths: without this the stretched rim is all spikes.
+        sideways = cv2.GaussianBlur(sideways, (0, 0), _EVEN * camera.intrinsics[0, 0] / depth)
+        return (lacking & ~reached).astype(np.float32), sideways
+
+    def _stretched(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Where the field is asked instead of at `points`: at the same depth, inside its own outline."""
+        camera = self._observation.view.camera
+        pixels, depth = camera.project(points), camera.to_camera(points)[:, 2]
+        row, column = (
+            np.clip(pixels[:, k].astype(np.int64), 0, side - 1) for k, side in ((1, camera.height), (0, camera.width))
+        )
+        moved = self._sideways[row, column] * (depth / camera.intrinsics[0, 0])[:, None]
+        return points + moved @ camera.world_to_camera[:2, :3]
 
     def _least_heights(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " n"]:
         """Least height of a cover at each sample of the body, metres; -1 where the field has the body bare."""
@@ -91,13 +153,28 @@ class Reconciled:
         normals = vertex_normals(vertices, faces)[used]
         deeper = np.where(model.template[used, 2] < _SHOULDERS, _LOWER, 0.0)
         steps = np.array(_AROUND)[:, None] + deeper * (np.array(_AROUND) < 0)[:, None]
-        asked = (vertices[used] + steps[..., None] * normals).reshape(-1, 3)
+        skull = np.where(model.topology.regions["scalp"][used] > 0.5, _SKULL, steps[0])
+        asked = (vertices[used] + np.vstack([steps, skull])[..., None] * normals).reshape(-1, 3)
         opacity = np.zeros(len(vertices))
-        opacity[used] = self._matter.covers(asked).reshape(len(_AROUND), -1).max(0)
+        opacity[used] = self._matter.covers(asked).reshape(len(_AROUND) + 1, -1).max(0)
         smooth = harmonic(faces, np.ones(len(vertices)), opacity[:, None], len(vertices))[:, 0]
-        covered = smoothstep(0.5, 0.7, smooth)
+        sure = np.where(model.topology.regions["scalp"] > 0.5, 0.3, 0.5)
+        covered = smoothstep(0, 0.2, smooth - sure)
         covered[self._gaps(model, vertices, covered <= 0)] = 1.0
+        seen, layer = self._seen(vertices)
+        covered[seen] = layer[seen]
         return self._volume.samples.at_samples(np.where(covered > 0, _LEAST * covered, -1.0))
+
+    def _seen(self, vertices: Float[np.ndarray, "V 3"]) -> tuple[Bool[np.ndarray, " V"], Float[np.ndarray, " V"]]:
+        """Of which vertices the picture tells whether they lie under a layer, and whether they do."""
+        view, faces = self._observation.view, self._volume.outer_faces
+        turned = facing(view, vertices, vertex_normals(vertices, faces))
+        pixels = view.camera.project(vertices)
+        layer, bare = (sample_nearest(each, pixels, 0.0) > 0.5 for each in (self._layers, self._observation.bare))
+        # Below the temples a rim of hair on the cheek is hair that hangs before it: there it makes no strip.
+        needed = np.where(vertices[:, 2] > _TEMPLES, 0.0, 2 * _FACING)
+        told = (bare & (turned > _FACING)) | (layer & (turned > needed))
+        return told & visibility(view, faces, vertices, 0.004), layer * 1.0
 
     def _gaps(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"], bare: Bool[np.ndarray, " V"]) -> np.ndarray:
         """Vertices of bare patches on the shoulders that garment surrounds and the picture does not show: there the

@@ -77,8 +77,8 @@ def test_without_a_face_there_is_nothing_to_show(tmp_path):
         assert find_face(np.ones((64, 64, 3), np.float32), models) is None
         assert not shown_expression(np.ones((64, 64, 3), np.float32), load_anny(), models).any()
     dots = standin.pack(tmp_path / "dots", count=1, size=16, views=4, portraits=1, takes=2)
-    drawn = template_views(dots, load_anny(), [1], [0], 16, tmp_path)
-    assert drawn.shape == (1, 4, 16, 16, 3) and (drawn == 1).all()
+    drawn, lost = template_views(dots, load_anny(), [1], [0], 16, tmp_path)
+    assert drawn.shape == (1, 4, 16, 16, 3) and (drawn == 1).all() and lost == 1, "counted, not hidden"
 
 
 def test_a_smile_is_seen():

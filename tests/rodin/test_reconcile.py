@@ -155,3 +155,52 @@ def test_a_hole_on_a_shoulder_that_the_picture_does_not_show_is_closed(anny, see
     assert Reconciled(Garment(anny, gap), anny, hidden).covers(place)[0] > 0.5
     undressed = np.ones(len(anny.template), bool)
     assert Reconciled(Garment(anny, undressed), anny, seen).covers(place)[0] < 0.5, "a bare shoulder stays bare"
+
+
+class Strand:
+    """A field with nothing but a strand of hair beside and behind the neck."""
+
+    tells = True
+    low, high = np.array([0.085, 0.02, -0.10]), np.array([0.115, 0.05, 0.0])
+
+    def covers(self, points):
+        outside = np.maximum(self.low - points, points - self.high).max(1)
+        return 1 / (1 + np.exp(np.clip(outside / 0.001, -30, 30)))
+
+
+def with_hair(seen, columns, rows):
+    """The same picture with hair in a rectangle of it."""
+    more = np.zeros_like(seen.person)
+    more[int(rows[0]) : int(rows[1]), int(columns[0]) : int(columns[1])] = 1
+    hair = np.maximum(seen.hair, more * (1 - seen.person))
+    return dataclasses.replace(seen, hair=hair, person=np.maximum(seen.person, more))
+
+
+def test_hair_that_hangs_beside_the_neck_hangs_where_the_field_has_it(anny, seen):
+    middle = (Strand.low + Strand.high) / 2
+    (left, top), (right, bottom) = CAMERA.project(np.array([[0.085, 0.02, 0.0], [0.115, 0.02, -0.10]]))
+    shown = with_hair(seen, (left, right + 1), (top, bottom + 1))
+    covers = Reconciled(Strand(), anny, shown).covers
+    assert covers(middle[None])[0] > 0.9
+    for towards_camera in (0.06, 0.09):
+        assert covers(middle[None] - [0, towards_camera, 0])[0] < 0.1, "not a curtain before the face"
+
+
+def test_the_field_is_stretched_to_the_outline_and_only_sideways(anny, seen):
+    (left, top), (right, bottom) = CAMERA.project(np.array([[0.085, 0.02, 0.0], [0.130, 0.02, -0.10]]))
+    wider = with_hair(seen, (left, right), (top, bottom))
+    covers = Reconciled(Strand(), anny, wider).covers
+    outside = np.array([[0.122, 0.035, -0.05]])
+    assert Strand().covers(outside)[0] < 0.01 and covers(outside)[0] > 0.5
+    assert covers(np.array([[0.135, 0.035, -0.05]]))[0] < 0.5, "no further than that"
+    assert covers(np.array([[0.100, 0.062, -0.05], [0.100, 0.008, -0.05]])).max() < 0.5
+
+
+def test_a_skull_that_is_fitted_too_high_is_no_bald_patch(anny, seen):
+    used = np.unique(outer_faces(anny))
+    crown = used[np.argmax(anny.template[used, 2])]
+    rows = np.arange(CAMERA.height)[:, None] > CAMERA.project(anny.template[crown][None])[0, 1] + 4
+    lower = dataclasses.replace(seen, person=seen.person * rows, hair=seen.hair * rows)
+    place = anny.template[crown][None] + [0, 0, 0.002]
+    assert Reconciled(Hair(anny, -0.007), anny, lower).covers(place)[0] > 0.5
+    assert Reconciled(Hair(anny, -0.05), anny, lower).covers(place)[0] < 0.5, "a bald head stays bald"
