@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _INSET = 0.012
 """Metres below the visible skin where the inner side of a shell still belongs to its border."""
 _RELIEF = (0.75, 1.2)
-"""Least and greatest factor by which a field makes hair darker or lighter than the picture's tone."""
+"""Least and greatest factor by which a field makes a shell darker or lighter than the picture's tone."""
 
 
 def bake_shell(
@@ -54,13 +54,13 @@ def bake_shell(
         occluders: every triangle that can hide the shell.
         name: ``"hair"`` adds strands where the picture shows nothing, ``"garment"`` a fine weave.
         thickness: typical height of the shell over the skin, metres.
-        expected: colours that somebody believes the vertices to have; where the picture shows nothing they count, moved
-            by how far the picture is off them elsewhere. Of hair only its light and dark is believed: its hue is known.
+        expected: colours that somebody believes the vertices to have. Only their light and dark is believed, where the
+            picture shows nothing: the hue is the picture's.
     """
     seen_view = View(view.image, np.clip((mask - 0.6) / 0.3, 0, 1), view.camera, view.vertices)
     projection = project_view(mesh, seen_view, occluders, size)
-    tone = _tone(mesh, seen_view, occluders, mask, None if name == "hair" else expected)
-    if name == "hair" and expected is not None:
+    tone = _tone(mesh, seen_view, occluders, mask)
+    if expected is not None:
         tone = np.clip(tone * _relief(mesh, expected)[:, None], 0, 1)
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
     covered = buffers.face_index >= 0
@@ -107,7 +107,6 @@ def _tone(
     view: View,
     occluders: Int[np.ndarray, "F 3"],
     mask: Float[np.ndarray, "H W"],
-    expected: Float[np.ndarray, "V 3"] | None,
 ) -> Float[np.ndarray, "V 3"]:
     """Smooth colour per vertex: what the picture shows, carried around by a harmonic interpolation."""
     from backend.meshing.mesh import vertex_normals
@@ -129,11 +128,6 @@ def _tone(
     chosen = view.image[mask > 0.7]
     typical = np.median(chosen, 0) if len(chosen) > 50 else np.median(colour[used], 0)
     strength = weight + 4e-3
-    if expected is not None:
-        off = colour - expected
-        usual = np.median(off[weight > 0.5], 0) if (weight > 0.5).sum() > 20 else np.zeros(3)
-        target = weight[:, None] * off + 4e-3 * usual
-        return np.clip(expected + harmonic(mesh.faces, strength, target, len(view.vertices)), 0, 1)
     # The unseen side is lit less than the side that the photographer chose.
     return harmonic(mesh.faces, strength, weight[:, None] * colour + 4e-3 * 0.92 * typical, len(view.vertices))
 
