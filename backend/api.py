@@ -99,6 +99,15 @@ HINTS = {
 }
 
 
+BODY_MODEL = "anny"
+"""The body model in the box, and the one that the weights in the box know."""
+
+
+def default_engine(body_model: str = BODY_MODEL) -> str:
+    """The engine for those who name none: the one whose avatars people prefer, as far as it knows the body model."""
+    return "rodin" if body_model == BODY_MODEL else "template"
+
+
 @dataclasses.dataclass(frozen=True)
 class AvatarRequest:
     """Everything an avatar depends on: same request, same bytes.
@@ -111,12 +120,12 @@ class AvatarRequest:
 
     portraits: tuple[str, ...] = ()
     prompt: str = ""
-    engine: str = "template"
+    engine: str = default_engine()
     seed: int = 0
     quality: str = "standard"
     mesh: str = "wrapped"
     device: str = "auto"
-    body_model: str = "anny"
+    body_model: str = BODY_MODEL
     edits: tuple[str, ...] = ()
     anyone: bool = False
     expression: str = ""

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.api import AvatarRequest, ErrorCode
+from backend.api import AvatarRequest, ErrorCode, default_engine
 from backend.command_parser import make_parser
 from backend.errors import MaquetteError
 from backend.terminal import quiet_stderr, report, say, sigterm_as_ctrl_c
@@ -100,7 +100,7 @@ def _generate(options: argparse.Namespace) -> None:
         # Absolute, so that the report still names them when it is read from another folder.
         portraits=tuple(str(Path(portrait).absolute()) for portrait in portraits),
         prompt=options.prompt,
-        engine=options.engine,
+        engine=options.engine or default_engine(options.body_model),
         seed=options.seed,
         quality=options.quality,
         mesh=options.mesh,

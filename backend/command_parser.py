@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from backend.api import DEVICES, ENGINES, MESHES, QUALITIES, AvatarRequest
+from backend.api import DEVICES, ENGINES, MESHES, QUALITIES, AvatarRequest, default_engine
 from backend.arguments import Parser
 
 if TYPE_CHECKING:
@@ -47,13 +47,17 @@ def make_parser(runs: Mapping[str, Run], elsewhere: Mapping[str, str]) -> argpar
     )
     generate.add_argument("--prompt", default="", metavar="TEXT", help="describe the person; alone or with a portrait")
     for option, default, allowed, text in (
-        ("--engine", AvatarRequest.engine, ENGINES, "how the head is made"),
         ("--quality", AvatarRequest.quality, QUALITIES, "time against detail"),
         ("--mesh", AvatarRequest.mesh, MESHES, "the body model's own faces, or the plain surface of the field"),
         ("--device", AvatarRequest.device, DEVICES, "where to compute"),
     ):
         # Not `choices`: the request itself says which values it understands, in a better sentence.
         generate.add_argument(option, default=default, metavar="|".join(allowed), help=f"{text} (default: {default})")
+    generate.add_argument(
+        "--engine",
+        metavar="|".join(ENGINES),
+        help=f"how the head is made (default: {default_engine()}; with another body model {default_engine('')})",
+    )
     generate.add_argument(
         "--body-model", default=AvatarRequest.body_model, metavar="NAME", help="morphable model (default: %(default)s)"
     )

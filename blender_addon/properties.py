@@ -7,7 +7,7 @@ had one is gone, so after an update of the add-on. The timer looks for changes i
 
 import bpy
 
-from .api import ENGINES, MESHES, QUALITIES
+from .api import ENGINES, MESHES, QUALITIES, default_engine
 
 _ENGINE_ITEMS = [
     ("template", "Template", "Fits a body model to the portrait, without a learned prior"),
@@ -49,7 +49,9 @@ class MaquetteSettings(bpy.types.PropertyGroup):
     prompt: bpy.props.StringProperty(
         name="Prompt", description="Words that describe the person, or change the one in the portrait", maxlen=500
     )
-    engine: bpy.props.EnumProperty(name="Engine", description="What makes the head", items=_ENGINE_ITEMS)
+    engine: bpy.props.EnumProperty(
+        name="Engine", description="What makes the head", items=_ENGINE_ITEMS, default=default_engine()
+    )
     quality: bpy.props.EnumProperty(
         name="Quality",
         description="How fine field and textures are",

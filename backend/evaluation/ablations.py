@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from backend.api import ErrorCode
 from backend.body_model.controls import control_vertices
 from backend.body_model.registry import load_body_model
+from backend.errors import MaquetteError
 from backend.evaluation.figures import psnr, ssim
 from backend.rodin.aligned import make_anchors
 from backend.rodin.weights import load_latent
@@ -75,6 +77,7 @@ class AblationRequest:
 
 def run_ablations(request: AblationRequest) -> dict[str, Any]:
     """Train and measure all variants; returns what ``ablations.json`` holds."""
+    _require(request)
     request.out.mkdir(parents=True, exist_ok=True)
     rows, pictures = {}, []
     for name in request.only:
@@ -89,6 +92,22 @@ def run_ablations(request: AblationRequest) -> dict[str, Any]:
     (request.out / "ablations.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     _sheet(request, pictures)
     return found
+
+
+def _require(request: AblationRequest) -> None:
+    """Refuse what cannot be read before anything is written."""
+    from synthetic_data.packed import PackedHeads
+
+    try:
+        count = len(PackedHeads(request.data))
+    except (OSError, ValueError) as problem:
+        sentence = f"{request.data} cannot be read: {problem}."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate") from None
+    if min(count, count if request.heads is None else request.heads + request.unseen) <= request.unseen:
+        sentence = f"The set has {count} people: measuring with {request.unseen} of them leaves nobody to learn from."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="evaluate")
+    inputs.load_planes(request.stages)
+    load_latent(request.stages / "latent" / "latent.safetensors")
 
 
 def _measure(request: AblationRequest, name: str) -> dict[str, float]:

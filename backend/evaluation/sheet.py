@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 
 _WHITE = (1.0, 1.0, 1.0)
 SMILE = {"mouthSmileLeft": 0.9, "mouthSmileRight": 0.9, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4}
+TURN = (0, 30, -30, 60, -60, 90, 180)
+"""Directions in which an avatar is looked at, degrees."""
 BLINK = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}
 JAW = {"jawOpen": 0.6}
 
 
-def _whole(azimuth: float, size: int, elevation: float = 0.0) -> Camera:
+def whole(azimuth: float, size: int, elevation: float = 0.0) -> Camera:
+    """A view of head and bust."""
     return Camera.orbit(azimuth, elevation, distance=1.3, fov_degrees=19, size=size, target=(0, 0, -0.035))
 
 
@@ -44,15 +47,15 @@ def rows_of(avatar: RiggedAvatar, size: int) -> list[list[Float[np.ndarray, "S S
         return render(avatar.parts, camera, vertices=vertices, background=_WHITE)[..., :3]
 
     eyes, mouth = (0.0, -0.08, 0.02), (0.0, -0.08, -0.05)
-    turn = [draw(_whole(azimuth, size)) for azimuth in (0, 30, -30, 60, -60, 90, 180)]
+    turn = [draw(whole(azimuth, size)) for azimuth in TURN]
     motion = [
-        draw(_whole(0, size), SMILE),
-        draw(_whole(0, size), JAW),
-        draw(_whole(0, size), BLINK),
-        draw(_whole(30, size), SMILE | {"jawOpen": 0.2}),
-        draw(_whole(0, size), {"browInnerUp": 1.0, "mouthFunnel": 0.8}),
-        draw(_whole(0, size, 30)),
-        draw(_whole(135, size)),
+        draw(whole(0, size), SMILE),
+        draw(whole(0, size), JAW),
+        draw(whole(0, size), BLINK),
+        draw(whole(30, size), SMILE | {"jawOpen": 0.2}),
+        draw(whole(0, size), {"browInnerUp": 1.0, "mouthFunnel": 0.8}),
+        draw(whole(0, size, 30)),
+        draw(whole(135, size)),
     ]
     close = [
         draw(_close(eyes, size)),

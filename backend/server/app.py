@@ -87,9 +87,7 @@ def build(jobs: Jobs, store: Store, version: str) -> FastAPI:
         return greeting(version)
 
     @app.get("/v1/estimate")
-    async def estimate(
-        engine: _Engine = "template", quality: _Quality = "standard", mesh: _Mesh = "wrapped"
-    ) -> Estimate:
+    async def estimate(engine: _Engine = "rodin", quality: _Quality = "standard", mesh: _Mesh = "wrapped") -> Estimate:
         engines.require_engine(engine)
         return jobs.estimate(AvatarRequest(engine=engine, quality=quality, mesh=mesh))
 

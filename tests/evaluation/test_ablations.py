@@ -52,3 +52,16 @@ def test_all_variants_make_a_table_and_a_sheet(ball_pack, stages, tmp_path, caps
 def test_variants_that_do_not_exist_are_refused(ball_pack, stages, tmp_path, capfd):
     assert ablate(ball_pack, stages, tmp_path, "--only", "full,everything_else") == 2
     assert "There is no variant everything_else" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (("--data", "nothing"), "holds no packed set"),
+        (("--stages", "nothing"), "train the stage 'planes' first"),
+        (("--unseen", "500"), "nobody to learn from"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_written(ball_pack, stages, tmp_path, capfd, given, sentence):
+    assert ablate(ball_pack, stages, tmp_path / "out", *given) == 2
+    assert sentence in capfd.readouterr().err and not (tmp_path / "out").exists()
