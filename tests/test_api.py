@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backend import engines
-from backend.api import MOST_EDITS, AvatarRequest, ErrorCode
+from backend.api import MOST_EDITS, AvatarRequest, ErrorCode, default_engine
 from backend.errors import MaquetteError
 
 
@@ -65,4 +65,9 @@ def test_other_engines_do_not_pretend_to_edit(engine: str) -> None:
 
 def test_the_template_needs_a_portrait_of_anyone() -> None:
     with pytest.raises(MaquetteError, match="needs a portrait"):
-        engines.require(AvatarRequest(anyone=True))
+        engines.require(AvatarRequest(anyone=True, engine="template"))
+
+
+def test_who_names_no_engine_gets_the_preferred_one_that_knows_the_body_model() -> None:
+    assert AvatarRequest().engine == default_engine() == "rodin"
+    assert default_engine("flame") == "template"

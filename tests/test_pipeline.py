@@ -38,7 +38,7 @@ def portrait(tmp_path_factory):
 
 
 def request_of(portrait, **changes):
-    return AvatarRequest(portraits=(str(portrait),), quality="draft", **changes)
+    return AvatarRequest(**{"portraits": (str(portrait),), "quality": "draft", "engine": "template", **changes})
 
 
 @pytest.fixture(scope="session")
