@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import skimage
 import torch
@@ -14,6 +15,7 @@ from backend import pipeline
 from backend.api import AvatarRequest, ErrorCode
 from backend.cli import main
 from backend.errors import MaquetteError
+from backend.evaluation import turns
 from backend.export.arrays import read_npz
 from backend.pipeline import QUALITY, Quality, generate
 from backend.radiance.triplane import TriPlane
@@ -55,6 +57,10 @@ def test_an_avatar_comes_out(weights, tmp_path, portraits, prompt, stages):
     assert {"head", "eye_left", "eye_right"} <= {part.name for part in avatar.parts}
     field = TriPlane.load(out / "triplane.safetensors")
     assert field.warp is not None and (field.likeness is not None) == (prompt == "")
+    sheet = turns.rows_of(out, 24)
+    assert sheet.shape == (72, 72 + 7 * 24, 3)
+    before, after = sheet[:24, 72:], sheet[24:48, 72:]
+    assert np.allclose(before, after) == (prompt != ""), "what a portrait shows is seen in the second row"
 
 
 def test_without_weights_the_engine_says_so(tmp_path, monkeypatch):
