@@ -10,11 +10,12 @@ import torch
 from backend.radiance.decoder import CLASSES
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from backend.radiance.triplane import TriPlane
 
+_SKIN = CLASSES.index("skin")
 _COVERS = [CLASSES.index(name) for name in ("hair", "garment", "headwear")]
 
 
@@ -30,14 +31,20 @@ class Matter:
         with torch.no_grad():
             return _double(self._field.occupancy(_single(points)))
 
-    def covers(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
-        """Opacity of hair, headwear and garment alone, where the field tells; else of all there is."""
+    def covers(
+        self, points: Float[np.ndarray, "n 3"], no_skin: Bool[np.ndarray, " n"] | None = None
+    ) -> Float[np.ndarray, " n"]:
+        """Opacity of hair, headwear and garment alone, where the field tells; else of all there is. What is there where
+        `no_skin` is true cannot be skin, whatever the field says."""
         occupancy = self.occupancy(points)
         if not self.tells:
             return occupancy
         some = occupancy > 0.02  # most of a cube is empty, and there nobody asks of what
         share = np.zeros(len(points))
-        share[some] = self.classes(points[some])[:, _COVERS].sum(1)
+        classes = self.classes(points[some])
+        if no_skin is not None:
+            classes[no_skin[some], _SKIN] = 0
+        share[some] = classes[:, _COVERS].sum(1) / np.maximum(classes.sum(1), 1e-6)
         return np.minimum(occupancy, share)
 
     def garment(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:

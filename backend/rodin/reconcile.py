@@ -39,6 +39,8 @@ _AROUND = (-0.008, -0.002, 0.004)
 """Heights over the skin, in metres, at which the field is asked whether it is covered there."""
 _SKULL = -0.015
 """On the scalp it is asked this much deeper as well: a fit guesses how high a skull under hair is."""
+_OFF_SKIN = 0.015
+"""Metres from the body from which on matter is no skin: at the nape of long hair the field is not sure what it is."""
 _STRETCHED = 0.03
 """Metres by which the field is stretched to an outline at most."""
 _EVEN = 0.004
@@ -113,7 +115,8 @@ class Reconciled:
 
     def _learned(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """The field's opacity as if it were a height, metres."""
-        return (self._matter.covers(points) - 0.5) * _STEEP
+        off_skin = self._volume.samples.query(points, limit=_OFF_SKIN)[1] < 0
+        return (self._matter.covers(points, off_skin) - 0.5) * _STEEP
 
     def _off_outline(self) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W 2"]]:
         """Where the picture shows a layer that the field lacks; and of those pixels that lie beside the body, not far

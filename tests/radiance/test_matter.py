@@ -33,6 +33,12 @@ def test_hair_headwear_and_garment_are_covers_and_the_body_is_not(name, covers):
     np.testing.assert_allclose(matter.covers(POINTS), covers, atol=0.01)
 
 
+def test_what_cannot_be_skin_is_what_else_it_may_be():
+    known = np.array([True, False])
+    np.testing.assert_allclose(of_class("skin", "hair").covers(POINTS, known), [1, 0.5], atol=0.01)
+    np.testing.assert_allclose(of_class("skin", "glasses").covers(POINTS, known), 0, atol=0.01)
+
+
 def test_garment_is_told_from_hair():
     np.testing.assert_allclose(of_class("garment").garment(POINTS), 1, atol=1e-3)
     np.testing.assert_allclose(of_class("hair").garment(POINTS), 0, atol=1e-3)

@@ -28,7 +28,7 @@ class Hair:
         self.samples = SurfaceSamples.spread(anny.template, outer_faces(anny), 0.005)
         self.height = self.samples.at_samples(np.where(anny.topology.regions["scalp"] > 0.5, thickness, -0.01))
 
-    def covers(self, points):
+    def covers(self, points, no_skin=None):
         distance, nearest = self.samples.query(points)
         return 1 / (1 + np.exp(np.clip((distance - self.height[nearest]) / 0.001, -30, 30)))
 
@@ -130,7 +130,7 @@ def test_bare_skin_in_the_picture_stays_bare(anny, seen):
 
 def test_the_bust_ends_in_its_cut(anny, seen):
     everywhere = Hair(anny, 0.02)
-    everywhere.covers = lambda points: np.ones(len(points))
+    everywhere.covers = lambda points, no_skin=None: np.ones(len(points))
     below = np.array([[0.0, 0.0, -0.24], [0.23, 0.0, -0.15]])
     assert (Reconciled(everywhere, anny, seen).covers(below) < 0.5).all()
 
@@ -163,7 +163,7 @@ class Strand:
     tells = True
     low, high = np.array([0.085, 0.02, -0.10]), np.array([0.115, 0.05, 0.0])
 
-    def covers(self, points):
+    def covers(self, points, no_skin=None):
         outside = np.maximum(self.low - points, points - self.high).max(1)
         return 1 / (1 + np.exp(np.clip(outside / 0.001, -30, 30)))
 
