@@ -57,8 +57,8 @@ _BEYOND = 0.006
 """Metres by which the visible layer may stand higher over the body than was measured..."""
 _BESIDE = 0.02
 """... and beside the body above the brows. Further down hair hangs, and nobody has measured where."""
-_BROWS, _TEMPLES = 0.04, 0.02
-"""Heights of the brows and of the temples' lower end, metres."""
+_BROWS, _HAIRLINE = 0.04, 0.05
+"""Heights of the brows, and from which on hair in the picture lies on the skin however it faces, metres."""
 _BEFORE = 0.006
 """Matter that lies at most this far behind the front of the body belongs to the visible layer, metres."""
 
@@ -174,8 +174,8 @@ class Reconciled:
         turned = facing(view, vertices, vertex_normals(vertices, faces))
         pixels = view.camera.project(vertices)
         layer, bare = (sample_nearest(each, pixels, 0.0) > 0.5 for each in (self._layers, self._observation.bare))
-        # Below the temples a rim of hair on the cheek is hair that hangs before it: there it makes no strip.
-        needed = np.where(vertices[:, 2] > _TEMPLES, 0.0, 2 * _FACING)
+        # Further down a rim of hair on temple or cheek is hair that hangs before it: there it makes no strip.
+        needed = np.where(vertices[:, 2] > _HAIRLINE, 0.0, 2 * _FACING)
         told = (bare & (turned > _FACING)) | (layer & (turned > needed))
         return told & visibility(view, faces, vertices, 0.004), layer * 1.0
 
