@@ -180,7 +180,7 @@ def test_one_line_makes_an_avatar_and_a_press_can_be_cancelled(run, environment,
     assert json.loads(found["marks"]["maquette_request"])["seed"] == 3
     versions = json.loads(found["marks"]["maquette_versions"])
     assert versions["blender"] == found["blender"] and "torch" in versions
-    assert found["reason"] == "" and found["reason_without"] == "Choose a portrait first"
+    assert found["reason"] == "" and found["reason_without"] == "Choose a portrait or write a prompt first"
     assert found["cancelled"] == "Cancelled"
     assert len(found["avatars"]) == 2
     assert found["longest_work"] < UNNOTICED

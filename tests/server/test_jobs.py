@@ -185,10 +185,10 @@ def test_a_mesh_is_rigged_like_a_finished_avatar(server: Server) -> None:
 
 
 def test_the_estimate_learns_from_jobs_that_ran_here(server: Server) -> None:
-    before = server.ask("GET", "/v1/estimate?quality=draft&mesh=wrapped&engine=template")
+    before = server.ask("GET", "/v1/estimate?quality=draft&mesh=wrapped&engine=rodin")
     assert before["memory_mb"] > 500
     server.end_of(server.submit("quick").id)
-    after = server.ask("GET", "/v1/estimate?quality=draft&mesh=wrapped&engine=template")
+    after = server.ask("GET", "/v1/estimate?quality=draft&mesh=wrapped&engine=rodin")
     assert after["memory_mb"] == 123
     assert 6 <= after["seconds"] < 12, "the stand-in's report says six stages of one second"
     assert server.ask("GET", "/v1/estimate?quality=high")["seconds"] > before["seconds"]
