@@ -175,15 +175,12 @@ def _drawn(
     """The portrait on the mesh as the views show it; the portrait has the expression of the fit, the mesh its own."""
     triangles = drawn_triangles(fit.model)
     before, now = (fit.model.template, fit.model.template) if config.meshless else (fit.posed(), vertices)
-    lens, matrix = into_world(
-        *(torch.from_numpy(each).float()[None] for each in (camera.world_to_camera, camera.intrinsics)),
-        config.image_size,
-        config,
-    )
-    seen = (each[0].double().numpy() for each in (lens, matrix))
-    shown = shown_in(HEAD(before), triangles, *seen, config.image_size, config.half_texel)
-    cameras = (each[0].double().numpy() for each in (stage.views.intrinsics, stage.views.world_to_camera))
-    surface = surface_of(HEAD(now), triangles, *cameras, config.image_size, config.half_texel)
+    size, half = config.image_size, config.half_texel
+    from_head, pinhole = (torch.from_numpy(each).float()[None] for each in (camera.world_to_camera, camera.intrinsics))
+    lens, matrix = (each[0].double().numpy() for each in into_world(from_head, pinhole, size, config))
+    shown = shown_in(HEAD(before), triangles, lens, matrix, size, half)
+    lenses, matrices = (each[0].double().numpy() for each in (stage.views.intrinsics, stage.views.world_to_camera))
+    surface = surface_of(HEAD(now), triangles, lenses, matrices, size, half)
     normals = torch.from_numpy(vertex_normals(HEAD(now), triangles)).float()
     rotation = stage.views.world_to_camera[0, :, :, :3]
     return lay(picture, shown, normals, surface, torch.from_numpy(triangles).long(), rotation)[None]

@@ -130,7 +130,8 @@ class Reconciled:
         sideways = np.zeros((*lacking.shape, 2), np.float32)
         if not own.any():
             return lacking.astype(np.float32), sideways
-        away, (rows, columns) = ndimage.distance_transform_edt(~own, return_indices=True)
+        away = np.asarray(ndimage.distance_transform_edt(~own))
+        rows, columns = np.asarray(ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True))
         depth = float(np.median(screen[:, 2]))
         reached = lacking & (away * depth / camera.intrinsics[0, 0] < _STRETCHED) & np.isinf(self._volume.body_depth)
         here = np.indices(lacking.shape)

@@ -104,8 +104,8 @@ class Subjects:
         key = (config.meshless, item)
         if key not in self._known:
             body, triangles = self._arrays(item, config)
-            cameras = (each[item].double().cpu().numpy() for each in (self.intrinsics, self.world_to_camera))
-            surface = surface_of(body, triangles, *cameras, self.pictures.shape[-1], config.half_texel)
+            lens, matrix = (each[item].double().cpu().numpy() for each in (self.intrinsics, self.world_to_camera))
+            surface = surface_of(body, triangles, lens, matrix, self.pictures.shape[-1], config.half_texel)
             normals = torch.from_numpy(vertex_normals(body, triangles)).float()
             place = self.body.device
             self._known[key] = Surface(*(each.to(place) for each in surface)), normals.to(place)
@@ -115,11 +115,12 @@ class Subjects:
         """What a portrait shows of the mesh of its item."""
         key = (config.meshless, item, number)
         if key not in self._known:
-            cameras = (
+            body, triangles = self._arrays(item, config)
+            lens, matrix = (
                 each[item, number].double().cpu().numpy()
                 for each in (self.portrait_intrinsics, self.portrait_world_to_camera)
             )
-            found = shown_in(*self._arrays(item, config), *cameras, self.portraits.shape[-1], config.half_texel)
+            found = shown_in(body, triangles, lens, matrix, self.portraits.shape[-1], config.half_texel)
             self._known[key] = Shown(*(each.to(self.body.device) for each in found))
         return self._known[key]
 
