@@ -82,7 +82,7 @@ def look(panels):
     generate = read(panels.MAQUETTE_PT_generate)
     big = next(i for i, (kind, text) in enumerate(generate) if "button" in kind and text == "Generate Avatar")
     below = generate[big + 1 :]
-    off = ("Choose a portrait first", words(backend, "text")[0])  # why the big button is grey
+    off = ("Choose a portrait or write a prompt first", words(backend, "text")[0])  # why the big button is grey
     history = words(read(panels.MAQUETTE_PT_history), "text")
     return {
         "state": words(backend, "text")[0],
