@@ -104,7 +104,7 @@ BODY_MODEL = "anny"
 
 
 def default_engine(body_model: str = BODY_MODEL) -> str:
-    """The engine for those who name none: the one whose avatars people prefer, as far as it knows the body model."""
+    """The engine for those who name none: the one preferred in blind pairs, where it knows the body model."""
     return "rodin" if body_model == BODY_MODEL else "template"
 
 

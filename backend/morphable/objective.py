@@ -34,7 +34,7 @@ def predict_target(
     chance: Float[Tensor, "B"] | None = None,
 ) -> Float[Tensor, "B K C H W"]:
     """What the model predicts of some views of each subject, one in the published training; all noisy views make the
-    volume.
+    volume. Of a portrait on the mesh, `condition` holds what these target views show.
 
     `chance`, uniform in [0, 1), says what a subject is not told (`drop`); without it everything is told, as in the
     published training.

@@ -130,12 +130,13 @@ class Reconciled:
         sideways = np.zeros((*lacking.shape, 2), np.float32)
         if not own.any():
             return lacking.astype(np.float32), sideways
-        away = np.asarray(ndimage.distance_transform_edt(~own))
         rows, columns = np.asarray(ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True))
-        depth = float(np.median(screen[:, 2]))
-        reached = lacking & (away * depth / camera.intrinsics[0, 0] < _STRETCHED) & np.isinf(self._volume.body_depth)
         here = np.indices(lacking.shape)
-        sideways[reached] = np.stack([columns - here[1], rows - here[0]], -1)[reached]
+        to_own = np.stack([columns - here[1], rows - here[0]], -1)
+        depth = float(np.median(screen[:, 2]))
+        away = np.linalg.norm(to_own, axis=-1) * depth / camera.intrinsics[0, 0]
+        reached = lacking & (away < _STRETCHED) & np.isinf(self._volume.body_depth)
+        sideways[reached] = to_own[reached]
         # Neighbours have other nearest pixels, at other depths: without this the stretched rim is all spikes.
         sideways = cv2.GaussianBlur(sideways, (0, 0), _EVEN * camera.intrinsics[0, 0] / depth)
         return (lacking & ~reached).astype(np.float32), sideways
