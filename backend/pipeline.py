@@ -334,13 +334,13 @@ def _wrapped_avatar(
     learned: bool,
 ) -> RiggedAvatar:
     """`learned`: a network has made the field, so it knows colours all round, and faces worse than the body model."""
+    from backend.meshing.bust import bust_inside, onto_cut
     from backend.meshing.shells import extract_shells, standing_off
     from backend.meshing.wrap import wrap_offsets
     from backend.radiance.matter import Matter
-    from backend.rigging.wrapped import TextureSizes, build_wrapped, covered_by, shown_bare
+    from backend.rigging.wrapped import TextureSizes, beyond_border, build_wrapped, covered_by, shown_bare
     from backend.rodin.reconcile import Reconciled
     from backend.template.engine import outer_faces
-    from backend.template.volume import bust_inside, onto_cut
 
     model, topology = fit.model, fit.model.topology
     matter = Matter(field)
@@ -366,6 +366,7 @@ def _wrapped_avatar(
     garment = [shell for shell in shells if shell.name == "garment"]
     deep = np.maximum(off > 0.006, covered_by(posed, garment, 0.02) * (model.template[:, 2] < -0.15))
     hidden = deep * (model.template[:, 2] < -0.12) * float(bool(garment)) * ~shown_bare(observation, faces)
+    hidden = hidden * ~beyond_border(posed, garment, 0.012)
     cut = bust_inside(posed, field.half_size)
     offsets += onto_cut(posed + offsets, field.half_size)
     stages.begin("texture")

@@ -50,12 +50,25 @@ class Observation:
         """Where the person shows through neither hair nor garment, in [0, 1]."""
         return np.clip(self.person - self.hair - self.garment, 0, 1)
 
+    @property
+    def pixels_per_metre(self) -> float:
+        """At the distance of the body."""
+        camera = self.view.camera
+        return float(camera.intrinsics[0, 0] / np.median(camera.to_camera(self.view.vertices)[:, 2]))
+
     def grown(self, mask: Float[np.ndarray, "H W"], metres: float) -> Float[np.ndarray, "H W"]:
         """`mask`, one of the layers, spread by about so many metres over what the person shows bare."""
-        camera = self.view.camera
-        depth = float(np.median(camera.to_camera(self.view.vertices)[:, 2]))
-        wider = cv2.dilate(mask.astype(np.float32), _disc(metres * camera.intrinsics[0, 0] / depth))
+        wider = cv2.dilate(mask.astype(np.float32), _disc(metres * self.pixels_per_metre))
         return np.maximum(mask, np.minimum(wider, self.bare))
+
+    def hairline(self, metres: float) -> Float[np.ndarray, "H W"]:
+        """Hair and what is between hair and skin, in [0, 1], up to about so many metres from bare skin."""
+        radius = metres * self.pixels_per_metre
+        # Opened: along the outline of the person the matte leaves a thin line that is nothing else either.
+        bare = cv2.morphologyEx(self.bare.astype(np.float32), cv2.MORPH_OPEN, _disc(0.3 * radius))
+        near = cv2.GaussianBlur(cv2.dilate(bare, _disc(0.7 * radius)), (0, 0), 0.3 * radius)
+        inner = cv2.erode(self.person.astype(np.float32), _disc(0.1 * radius))
+        return np.minimum(near, np.minimum(inner, np.clip(4 * (1 - self.garment) - 3, 0, 1)))
 
 
 def observe(portrait: Portrait, fit: BodyFit) -> Observation:
@@ -119,6 +132,10 @@ def _strands_on_skin(
     to_skin = _distance_to_tones(lab, lab[surely_skin])
     to_hair = _distance_to_tones(lab, lab[surely_hair])
     like_hair = np.clip((to_skin - to_hair) / 1.2, 0, 1) * np.clip((to_skin - 1.0) / 0.8, 0, 1)
+    # On the skin of somebody whose hair is lighter, what is light is as well a reflection.
+    usual = [float(np.median(lab[sure, 0])) for sure in (surely_hair, surely_skin)]
+    if usual[0] > usual[1]:
+        like_hair = like_hair * np.clip(1 - (lab[..., 0] - usual[1]) / 6, 0, 1)
     # Brows, eyes and what lies below them have such colours too.
     features = np.zeros(skin.shape, np.uint8)
     for ring, margin in ((RIGHT_BROW, 0.04), (LEFT_BROW, 0.04), (RIGHT_EYE, 0.1), (LEFT_EYE, 0.1), (OUTER_LIPS, 0.1)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from backend.meshing.mesh import vertex_normals
 from backend.meshing.rasterizer import interpolate, rasterize, rasterize_uv
 from backend.meshing.texture import (
     View,
@@ -21,12 +22,18 @@ from backend.meshing.texture import (
 from backend.meshing.texture import facing as facing_cosine
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int, UInt8
+    from jaxtyping import Bool, Float, Int, UInt8
 
     from backend.meshing.mesh import Mesh
 
 _INSET = 0.012
 """Metres below the visible skin where the inner side of a shell still belongs to its border."""
+_TOLD = 0.3
+"""Cosine to the camera from which on the picture says where the border of a shell runs."""
+_BARE = {"hair": 0.35, "garment": 0.45}
+"""How bare a pixel may be for the shell to show: hair ends where the picture of its ends lies on the skin."""
+_FRAY = 0.3
+"""How far single hairs reach over or fall short of a border that nobody has seen."""
 _RELIEF = (0.75, 1.2)
 """Least and greatest factor by which a field makes a shell darker or lighter than the picture's tone."""
 
@@ -42,9 +49,11 @@ def bake_shell(
     size: int,
     generator: np.random.Generator,
     thickness: float,
+    inside: Float[np.ndarray, " V"],
     expected: Float[np.ndarray, "V 3"] | None = None,
 ) -> UInt8[np.ndarray, "S S 4"]:
-    """Texture of a shell. Its alpha is zero where the picture shows the bare person below the shell.
+    """Texture of a shell. Its alpha is zero where the picture shows the bare person below the shell, and beyond the
+    border of the shell where it shows nothing.
 
     Args:
         mesh: the shell; its faces index `view.vertices`, which holds body and shells as posed in the picture.
@@ -54,6 +63,7 @@ def bake_shell(
         occluders: every triangle that can hide the shell.
         name: ``"hair"`` adds strands where the picture shows nothing, ``"garment"`` a fine weave.
         thickness: typical height of the shell over the skin, metres.
+        inside: whether vertices lie inside the border of the shell, which runs where it is one half.
         expected: colours that somebody believes the vertices to have. Only their light and dark is believed, where the
             picture shows nothing: the hue is the picture's.
     """
@@ -79,15 +89,25 @@ def bake_shell(
     trust = np.minimum(trust, projection.weight)[..., None]
     result = projection.colour * trust + filled * (1 - trust)
     alpha = np.ones((*covered.shape, 1), np.float32)
-    alpha[covered, 0] = _cut_out(points, view, bare, body)
+    normals = interpolate(buffers, mesh.faces, vertex_normals(view.vertices, mesh.faces).astype(np.float32))[covered]
+    told, shown = _cut_out(points, normals, view, bare, body, _BARE[name])
+    within = interpolate(buffers, mesh.faces, inside[:, None].astype(np.float32))[covered][:, 0]
+    frayed = within + (_FRAY * np.clip(pattern, -1.5, 1.5) * (1 - within) if name == "hair" else 0)
+    alpha[covered, 0] = np.where(told, shown, np.clip((frayed - 0.5) * 4 + 0.5, 0, 1))
     result = fill_outside(np.concatenate([result, alpha], -1), covered)
     return (np.clip(result, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _cut_out(
-    points: Float[np.ndarray, "n 3"], view: View, bare: Float[np.ndarray, "H W"], body: Int[np.ndarray, "f 3"]
-) -> Float[np.ndarray, " n"]:
-    """Alpha of a shell's surface: what lies before the visible body is cut along the border that the picture shows.
+    points: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    view: View,
+    bare: Float[np.ndarray, "H W"],
+    body: Int[np.ndarray, "f 3"],
+    limit: float,
+) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """For which points of a shell the picture tells whether they show, since they lie before the visible body; and
+    their alpha: the shell is cut along the border of what is less than `limit` bare.
 
     The inner side of the shell is cut like the outer one, or it would stay behind the hole.
     """
@@ -97,9 +117,10 @@ def _cut_out(
     pixels = camera.project(points)
     below = sample_nearest(np.where(np.isfinite(depth), depth, -1).astype(np.float32), pixels, -1.0)
     before = camera.to_camera(points)[:, 2] < below + _INSET
+    turned = np.abs(facing_cosine(view, points, normals)) > _TOLD * np.linalg.norm(normals, axis=1)
     # Steeper than the mask, so that bilinear lookups keep the border where it is.
-    shown = np.clip((sample_image(bare[..., None], pixels)[:, 0] - 0.65) * 4 + 0.5, 0, 1)
-    return np.where(before, 1 - shown, 1.0)
+    shown = np.clip((limit - sample_image(bare[..., None], pixels)[:, 0]) * 4 + 0.5, 0, 1)
+    return before & turned, shown
 
 
 def _tone(
@@ -109,8 +130,6 @@ def _tone(
     mask: Float[np.ndarray, "H W"],
 ) -> Float[np.ndarray, "V 3"]:
     """Smooth colour per vertex: what the picture shows, carried around by a harmonic interpolation."""
-    from backend.meshing.mesh import vertex_normals
-
     used = np.unique(mesh.faces)
     sigma = 0.008 * view.camera.intrinsics[0, 0] / view.camera.to_camera(view.vertices[used]).mean(0)[2]
     solid = np.clip((mask - 0.6) / 0.3, 0, 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import KDTree
 
+from backend.meshing.bust import bust_inside
 from backend.meshing.distance import SurfaceSamples
 from backend.meshing.levelset import compact, evaluate_grid, extract, face_components, taubin_smooth
 from backend.meshing.mesh import Mesh, vertex_normals
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 # A shell starts this far outside bare skin, and this far below skin that it covers, so that nothing shines through.
 _BARE_MARGIN, _COVERED_INSET = 0.004, 0.003
 _COVER_THICKNESS = 0.0035
+# Beyond its border a shell goes on this far as a skirt of this height, for the texture to cut the border out of.
+_SKIRT, _SKIRT_HEIGHT = 0.008, 0.0025
+# Between these heights over bare skin a shell goes from skirt to something that hangs there.
+_LYING, _HANGING = 0.004, 0.007
+_BORDER = 0.3  # strength of each vertex's say in where the border runs: less makes it smoother
+_REACHES = 0.2  # where of the smoothed layer the border is: layers run out thinner than what counts as one
+_SPECK, _HOLE = 0.004, 0.0015  # square metres: smaller patches of a layer, and bare ones inside it, are none
+_RIM = 0.005  # metres from the cut that ends the bust, where a shell is whole
 _SOLID_BELOW, _FAR = -0.125, 0.1
 _SMALLEST_SHARE = 0.03
 _HAIR_GROWS, _CLOTH_HANGS = -0.04, -0.12  # above the one height and below the other, metres
@@ -33,11 +42,15 @@ _HAIR_GROWS, _CLOTH_HANGS = -0.04, -0.12  # above the one height and below the o
 
 @dataclasses.dataclass
 class Shell:
-    """`name` is ``"hair"`` or ``"garment"``; `vertices` (metres) and `faces` are in the pose of the portrait."""
+    """`name` is ``"hair"`` or ``"garment"``; `vertices` (metres) and `faces` are in the pose of the portrait.
+
+    `inside` says in [0, 1] how far vertices lie inside the border on the skin, which runs where it is one half.
+    """
 
     name: str
     vertices: Float[np.ndarray, "V 3"]
     faces: Int[np.ndarray, "F 3"]
+    inside: Float[np.ndarray, " V"]
 
 
 def standing_off(
@@ -78,24 +91,25 @@ def extract_shells(
     samples = SurfaceSamples.spread(vertices, outer_faces, 0.005)
     off = standing_off(occupancy, vertices, outer_faces)
     needed = _COVER_THICKNESS * (1 + 0.25 * face_region)
-    covered = smoothstep(
-        0.4, 0.6, harmonic(outer_faces, np.ones(len(vertices)), (off > needed)[:, None] * 1.0, len(off))[:, 0]
-    )
+    layer = _without_specks(vertices, outer_faces, off > needed)
+    level = harmonic(outer_faces, np.full(len(vertices), _BORDER), _BORDER * layer[:, None], len(off))[:, 0]
+    covered = np.minimum(samples.at_samples(level) / (2 * _REACHES), 1.0)
+    skirt = _skirt(samples, covered)
     # Under a garment the skin is left out, so the shell there is solid down to the cut that ends the bust.
-    inset = np.where(vertices[:, 2] < _SOLID_BELOW, _FAR, _COVERED_INSET)
-    margin = samples.at_samples(_BARE_MARGIN * (1 - covered) - inset * covered)
-
-    def outside_body(points: np.ndarray) -> np.ndarray:
-        distance, nearest = samples.query(points, limit=_FAR)
-        free = np.full(len(points), _FAR)
-        found = nearest >= 0
-        free[found] = distance[found] - margin[nearest[found]]
-        return free
+    inset = samples.at_samples(np.where(vertices[:, 2] < _SOLID_BELOW, _FAR, _COVERED_INSET))
+    solid = np.maximum(smoothstep(0.4, 0.6, covered), skirt)
+    margin = _BARE_MARGIN * (1 - solid) - inset * solid
 
     def shell_field(points: np.ndarray) -> np.ndarray:
         # Occupancy 0.5 +- 0.5 as a length, so that both terms have comparable slopes at the level set.
         matter = np.clip(occupancy(points) - 0.5, -0.5, 0.5) * 0.012
-        return np.minimum(matter, outside_body(points))
+        distance, nearest = samples.query(points, limit=_FAR)
+        free, found = np.full(len(points), _FAR), nearest >= 0
+        distance, nearest = distance[found], nearest[found]
+        free[found] = distance - margin[nearest]
+        skirted = (_SKIRT_HEIGHT + _BARE_MARGIN) * skirt[nearest] - _BARE_MARGIN - distance
+        matter[found] = np.maximum(matter[found], np.minimum(skirted, bust_inside(points[found], half_size)))
+        return np.minimum(matter, free)
 
     values = evaluate_grid(shell_field, half_size, resolution, 0.0)
     mesh_vertices, faces = extract(values, half_size, 0.0)
@@ -104,8 +118,11 @@ def extract_shells(
     faces = _keep_large(mesh_vertices, faces)
     mesh_vertices, faces = compact(mesh_vertices, faces)
     mesh_vertices = taubin_smooth(mesh_vertices, faces, 6)
-    mesh_vertices = taper_edges(mesh_vertices, samples, samples.at_samples(covered) < 0.5)
+    mesh_vertices = taper_edges(mesh_vertices, samples, covered < 0.5)
     mesh_vertices, faces = decimate(mesh_vertices, faces, face_budget)
+    distance, nearest = samples.query(mesh_vertices)
+    inside = np.maximum(covered[nearest], smoothstep(_LYING, _HANGING, distance))
+    inside = np.maximum(inside, smoothstep(2 * _RIM, _RIM, bust_inside(mesh_vertices, half_size)))
     garment = _is_garment(mesh_vertices, faces, observation, is_garment)
     shells = []
     for name, chosen in (("hair", ~garment), ("garment", garment)):
@@ -114,8 +131,34 @@ def extract_shells(
             continue
         part = part[_large_pieces(mesh_vertices, part, _SMALLEST_SHARE)]
         if len(part) >= 60:
-            shells.append(Shell(name, *compact(mesh_vertices, part)))
+            used = np.unique(part)
+            shells.append(Shell(name, *compact(mesh_vertices, part), inside[used]))
     return shells
+
+
+def _without_specks(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], layer: Bool[np.ndarray, " V"]
+) -> Bool[np.ndarray, " V"]:
+    """`layer` without small patches, which are folds of the skin, and without small bare patches inside it, where it is
+    thinner than it is believed to be."""
+    tidy = layer.copy()
+    for kind, least in ((True, _SPECK), (False, _HOLE)):
+        patch = faces[(tidy == kind)[faces].any(1)]
+        label = face_components(patch, len(vertices))
+        small = np.bincount(label, _area(vertices, patch)) < least
+        if not kind:  # eyeballs are small and bare, but nothing is around them
+            small &= np.bincount(label, tidy[patch].any(1)) > 0
+        tidy[patch[small[label]]] = not kind
+    return tidy
+
+
+def _skirt(samples: SurfaceSamples, covered: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+    """Where, in [0, 1], a shell lies on the samples or would go on a little further."""
+    layer = covered > 0.5
+    if not layer.any():
+        return np.zeros(len(covered))
+    away = KDTree(samples.points[layer]).query(samples.points, distance_upper_bound=2 * _SKIRT)[0]
+    return smoothstep(_SKIRT, 0.6 * _SKIRT, np.minimum(away, 2 * _SKIRT))
 
 
 def taper_edges(

@@ -52,6 +52,15 @@ class Projection:
     colour: Float[np.ndarray, "S S 3"]
     weight: Float[np.ndarray, "S S"]
 
+    def over(self, below: Projection, mesh: Mesh, where: Float[np.ndarray, " V"]) -> Projection:
+        """The same picture with the weights of this projection beside those of `below`, on the part of `mesh` that
+        `where` in [0, 1] marks."""
+        buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, len(self.weight))
+        part = interpolate(buffers, mesh.faces, where[:, None].astype(np.float32))[..., 0]
+        more = part * self.weight > below.weight
+        colour = np.where(more[..., None], self.colour, below.colour)
+        return Projection(colour, np.maximum(below.weight, part * self.weight))
+
 
 def visibility(
     view: View,

@@ -16,6 +16,7 @@ import torch
 from scipy import ndimage
 
 from backend.body_model.controls import control_vertices
+from backend.meshing.bust import bust_inside
 from backend.meshing.rasterizer import rasterize
 from backend.morphable.engine import draw_views
 from backend.radiance.canonical import Fovea, warp_grid
@@ -23,7 +24,6 @@ from backend.radiance.occupancy import OccupancyGrid
 from backend.radiance.renderer import RenderConfig, render_view
 from backend.radiance.supervision import PointSamples, View
 from backend.template.engine import HALF_SIZE, build_volume, field_of_points, labelled_points, outer_faces
-from backend.template.volume import bust_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

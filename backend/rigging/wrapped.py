@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8
 
 
+_ENDS = 0.01
+"""Metres of hair beside bare skin that are painted on the scalp."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TextureSizes:
     """Edge lengths in texels."""
@@ -153,7 +157,9 @@ def build_wrapped(
     view = dataclasses.replace(observation.view, vertices=everything)
 
     hair_tone = _median_colour(observation.view.image, observation.hair)
-    texture = _skin_texture(fit, head, view, occluders, shells, shell_faces, hair_tone, everything, sizes.skin)
+    # What lies before the skin in the picture, its pixels tell; the shells' borders would only hide skin beside them.
+    body = np.concatenate([head.faces, *inner])
+    texture = _skin_texture(fit, head, view, body, shells, observation, hair_tone, everything, sizes.skin)
     progress(0.5)
     parts = [
         _compact_part(
@@ -208,10 +214,22 @@ def build_wrapped(
         unwrapped = unwrap(shell.vertices, shell.faces)
         in_view = Mesh(everything, faces, unwrapped.uvs, unwrapped.uv_faces)
         height = float(np.median(KDTree(head.posed[candidates]).query(shell.vertices)[0]))
-        body = np.concatenate([head.faces, *inner])
         expected = None if expected_colour is None else expected_colour(everything)
+        inside = np.zeros(len(everything))
+        inside[faces] = shell.inside[shell.faces]
         picture = bake_shell(
-            in_view, view, mask, observation.bare, body, occluders, shell.name, sizes.shell, generator, height, expected
+            in_view,
+            view,
+            mask,
+            observation.bare,
+            body,
+            occluders,
+            shell.name,
+            sizes.shell,
+            generator,
+            height,
+            inside,
+            expected,
         )
         reach = 0.015 if shell.name == "hair" else 0.03
         follows = Attachment.nearest(shell.vertices, head.posed[:body_count], candidates, reach=reach)
@@ -271,9 +289,9 @@ def _skin_texture(
     fit: BodyFit,
     head: HeadGeometry,
     view: View,
-    occluders: Int[np.ndarray, "F 3"],
+    body_faces: Int[np.ndarray, "F 3"],
     shells: list[Shell],
-    shell_faces: list[Int[np.ndarray, "f 3"]],
+    observation: Observation,
     hair_tone: Float[np.ndarray, "3"] | None,
     everything: Float[np.ndarray, "N 3"],
     size: int,
@@ -292,17 +310,21 @@ def _skin_texture(
     mesh = Mesh(everything, head.faces, head.uvs, head.uv_faces)
     lining = smoothstep(0.3, 0.8, regions["mouth_interior"])
     # The rim of the lids is dark with lashes: the tone of the lids comes from further out.
-    tone = vertex_tone(mesh, view, occluders, mirror, extended(1 - folded_lids(fit, 0.0006, 0.002)))
+    tone = vertex_tone(mesh, view, body_faces, mirror, extended(1 - folded_lids(fit, 0.0006, 0.002)))
     # Painted after the tone was carried on, so that neither colour spreads into the skin beside it.
     inside = mouth_interior_colour(model, fit.neutral())
     painted = [(extended(mask), colour) for mask, colour in inside.values()]
     if hair_tone is not None:
         # Below the hair the scalp takes its colour, so that a parting or a thin spot does not shine through.
-        under_hair = covered_by(head.posed[:body], [s for s in shells if s.name == "hair"], 0.012) * regions["scalp"]
+        under_hair = covered_by(head.posed[:body], [s for s in shells if s.name == "hair"], 0.006) * regions["scalp"]
         painted.append((extended(under_hair), hair_tone * 0.75))
     for mask, colour in painted:
         tone = tone * (1 - mask[:, None]) + mask[:, None] * colour
-    projection = project_view(mesh, view, occluders, size, strict=extended(folded_lids(fit)))
+    projection = project_view(mesh, view, body_faces, size, strict=extended(folded_lids(fit)))
+    # The ends of hair at its border are painted on the scalp: no shell has edges that soft.
+    ends = dataclasses.replace(view, skin=np.maximum(view.skin, observation.hairline(_ENDS)))
+    scalp = smoothstep(0.05, 0.4, extended(regions["scalp"]))
+    projection = project_view(mesh, ends, body_faces, size).over(projection, mesh, scalp)
     no_borrow = extended(np.clip(lining + regions["scalp"], 0, 1))
     texture = compose_texture(mesh, tone, projection, mirror, no_borrow, size)
     return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
@@ -382,10 +404,18 @@ def shown_bare(observation: Observation, faces: Int[np.ndarray, "F 3"]) -> Bool[
     return (bare > 0.3) & visibility(view, faces, view.vertices)
 
 
+def beyond_border(points: Float[np.ndarray, "V 3"], shells: list[Shell], within: float) -> Bool[np.ndarray, " V"]:
+    """Whether something of a shell that does not show lies within `within` metres of the point."""
+    outside = np.concatenate([np.zeros((0, 3)), *(s.vertices[s.inside < 0.5] for s in shells)])
+    if not len(outside):
+        return np.zeros(len(points), bool)
+    return np.isfinite(KDTree(outside).query(points, distance_upper_bound=within)[0])
+
+
 def covered_by(points: Float[np.ndarray, "V 3"], shells: list[Shell], within: float) -> Float[np.ndarray, " V"]:
-    """1 where a shell lies within `within` metres of the point, softly 0 beyond."""
+    """1 where a shell, as far as it shows, lies within `within` metres of the point, softly 0 beyond."""
     if not shells:
         return np.zeros(len(points))
-    tree = KDTree(np.concatenate([s.vertices for s in shells]))
+    tree = KDTree(np.concatenate([s.vertices[s.inside > 0.5] for s in shells]))
     distance = tree.query(points, distance_upper_bound=2 * within)[0]
     return smoothstep(1.5 * within, within, np.minimum(distance, 2 * within))

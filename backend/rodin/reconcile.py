@@ -16,13 +16,14 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from backend.meshing.bust import bust_inside
 from backend.meshing.levelset import evaluate_grid, extract
 from backend.meshing.mesh import vertex_normals
 from backend.meshing.rasterizer import rasterize
-from backend.meshing.texture import facing, harmonic, sample_nearest, smoothstep, visibility
+from backend.meshing.texture import facing, harmonic, mirror_vertices, sample_nearest, smoothstep, visibility
 from backend.template.covers import carve, signed_mask_distance
 from backend.template.engine import build_volume
-from backend.template.volume import SKIN, bust_inside
+from backend.template.volume import SKIN
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -43,8 +44,10 @@ _OFF_SKIN = 0.015
 """Metres from the body from which on matter is no skin: at the nape of long hair the field is not sure what it is."""
 _STRETCHED = 0.03
 """Metres by which the field is stretched to an outline at most."""
-_EVEN = 0.004
+_EVEN = 0.008
 """Metres over which that is evened out."""
+_RIM = 0.006
+"""Metres inside its outline where the field is thick enough to be stretched: at the rim it is noise."""
 _COARSE = 96
 """Grid along each edge of the cube with which the field's own outline is found."""
 _SHOULDERS, _LOWER = -0.125, -0.014
@@ -55,10 +58,18 @@ _SHOWN = 0.3
 """Of a bare patch on the shoulders, the part of what faces the camera that has to show, or else it is a gap."""
 _BEYOND = 0.006
 """Metres by which the visible layer may stand higher over the body than was measured..."""
-_BESIDE = 0.02
-"""... and beside the body above the brows. Further down hair hangs, and nobody has measured where."""
-_BROWS, _HAIRLINE = 0.04, 0.05
+_BESIDE = 0.012
+"""... and beside the body above the brows, or as far as hair is wide there. Further down hair hangs, and nobody has
+measured where."""
+_HANGS = 0.06
+"""Metres by which this grows until there is no limit."""
+_RISE, _LOW = 0.03, -0.1
+"""Metres inside the outline of the body over which the one goes over into the other, above the brows and below this
+height; and metres below the brows from which on hair hangs."""
+_BROWS, _HAIRLINE = 0.04, 0.085
 """Heights of the brows, and from which on hair in the picture lies on the skin however it faces, metres."""
+_EYES, _TEMPLE = 0.02, 0.02
+"""Height of the eyes; and how wide hair beside a temple, and how far from it, may be hair of the side, metres."""
 _BEFORE = 0.006
 """Matter that lies at most this far behind the front of the body belongs to the visible layer, metres."""
 
@@ -69,12 +80,16 @@ class Reconciled:
     def __init__(self, matter: Matter, model: BodyModel, observation: Observation) -> None:
         self._matter = matter
         self._volume = build_volume(model, observation)
+        self._scalp = model.topology.regions["scalp"] > 0.5
+        self._forehead = ~self._scalp & (model.topology.regions["face"] > 0.5) & (model.template[:, 2] > _EYES)
+        self._mirror = mirror_vertices(model.template)
         self._layers = np.max(list(self._volume.masks.values()), 0)
         self._layer_distance = signed_mask_distance(self._layers)
         self._person_distance = signed_mask_distance(observation.person)
         self._observation = observation
         self._least = self._least_heights(model, observation.view.vertices)
         self._lacking, self._sideways = self._off_outline()
+        self._within, self._width = self._beside_body()
         loose = (model.template[:, 2] < _SHOULDERS) | (model.topology.regions["scalp"] > 0.5)
         self._loose = self._volume.samples.at_samples(loose * 1.0) > 0.5
 
@@ -94,9 +109,7 @@ class Reconciled:
         fill = (sample_nearest(self._lacking, pixels, 0.0) > 0.5) & (layer != SKIN) & ~over_body
         learned[shown[fill]] = np.maximum(learned[shown[fill]], measured[fill])
         # How far a fringe reaches towards the camera no outline tells: it stays near what was measured.
-        beside = np.where(points[shown, 2] > _BROWS, _BESIDE, np.inf)
-        limit = measured + np.where(over_body, _BEYOND, beside)
-        learned[shown] = np.minimum(learned[shown], limit)
+        learned[shown] = np.minimum(learned[shown], measured + self._beyond(points[shown], pixels, over_body))
         near = learned > -0.45 * _STEEP
         allowed = np.full(len(points), 1.0)
         allowed[near] = carve(
@@ -110,8 +123,29 @@ class Reconciled:
         # Where a shoulder or the skull reaches beyond the outline it is the body that is too large: it stays covered.
         dressed = (least > 0.5 * _LEAST) & self._loose[nearest[over]]
         allowed[over[dressed]] = 1.0
+        allowed[near] = np.minimum(allowed[near], self._off_temples(points[near]))
         height = np.minimum(np.minimum(learned, allowed), bust_inside(points, self._volume.half_size))
         return np.clip(0.5 + height / _STEEP, 0, 1)
+
+    def _beyond(
+        self, points: Float[np.ndarray, "n 3"], pixels: Float[np.ndarray, "n 2"], over_body: Bool[np.ndarray, " n"]
+    ) -> Float[np.ndarray, " n"]:
+        """How much higher than measured the visible layer may stand at points, metres: a little over the body; beside
+        it as far as hair there is wide, and further down, where it hangs, anyhow. There is no step between the two."""
+        height = points[:, 2]
+        wide = np.maximum(sample_nearest(self._width, pixels, 0.0), _BESIDE)
+        hangs = np.clip((_BROWS - height) / _RISE, 0, 1)
+        beside = np.where(hangs < 1, wide + _HANGS * hangs, np.inf)
+        rim = np.where(height < _LOW, _RISE, np.where(hangs > 0, 0.0, wide))
+        inner = np.clip(1 - sample_nearest(self._within, pixels, 0.0) / _RISE, 0, 1)
+        return np.where(over_body, np.maximum(rim * inner, _BEYOND), beside)
+
+    def _off_temples(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        """How deep points lie outside what would be a strip of hair on a bare temple, metres."""
+        nearest = self._volume.samples.query(points, limit=_TEMPLE)[1]
+        narrow = sample_nearest(self._width, self._observation.view.camera.project(points), 0.0) < _TEMPLE
+        bare = np.where(narrow & (nearest >= 0), self._temples[np.maximum(nearest, 0)], 0.0)
+        return (0.5 - bare) * 2 * _STEEP
 
     def _learned(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """The field's opacity as if it were a height, metres."""
@@ -130,16 +164,31 @@ class Reconciled:
         sideways = np.zeros((*lacking.shape, 2), np.float32)
         if not own.any():
             return lacking.astype(np.float32), sideways
-        rows, columns = np.asarray(ndimage.distance_transform_edt(~own, return_distances=False, return_indices=True))
+        per_metre = camera.intrinsics[0, 0] / float(np.median(screen[:, 2]))
+        core = np.asarray(ndimage.distance_transform_edt(own)) > _RIM * per_metre
+        core = core if core.any() else own
+        rows, columns = np.asarray(ndimage.distance_transform_edt(~core, return_distances=False, return_indices=True))
         here = np.indices(lacking.shape)
         to_own = np.stack([columns - here[1], rows - here[0]], -1)
-        depth = float(np.median(screen[:, 2]))
-        away = np.linalg.norm(to_own, axis=-1) * depth / camera.intrinsics[0, 0]
+        away = np.linalg.norm(to_own, axis=-1) / per_metre - _RIM
         reached = lacking & (away < _STRETCHED) & np.isinf(self._volume.body_depth)
         sideways[reached] = to_own[reached]
         # Neighbours have other nearest pixels, at other depths: without this the stretched rim is all spikes.
-        sideways = cv2.GaussianBlur(sideways, (0, 0), _EVEN * camera.intrinsics[0, 0] / depth)
+        sideways = cv2.GaussianBlur(sideways, (0, 0), _EVEN * per_metre)
         return (lacking & ~reached).astype(np.float32), sideways
+
+    def _beside_body(self) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
+        """How far pixels lie inside the outline of the body, and how wide the layer is that shows beside it there, or
+        at the nearest place of the outline; metres."""
+        body, metres = np.isfinite(self._volume.body_depth), 1 / self._observation.pixels_per_metre
+        within = np.asarray(ndimage.distance_transform_edt(body), np.float32) * metres
+        away = np.asarray(ndimage.distance_transform_edt(~body), np.float32) * metres
+        width = away + np.maximum(self._layer_distance, 0) * metres
+        beside = ~body & (self._layers > 0.5)
+        if not beside.any():
+            return within, np.zeros_like(within)
+        rows, columns = np.asarray(ndimage.distance_transform_edt(~beside, return_distances=False, return_indices=True))
+        return within, cv2.GaussianBlur(width[rows, columns], (0, 0), _EVEN / metres)
 
     def _stretched(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Where the field is asked instead of at `points`: at the same depth, inside its own outline."""
@@ -177,9 +226,14 @@ class Reconciled:
         pixels = view.camera.project(vertices)
         layer, bare = (sample_nearest(each, pixels, 0.0) > 0.5 for each in (self._layers, self._observation.bare))
         # Further down a rim of hair on temple or cheek is hair that hangs before it: there it makes no strip.
-        needed = np.where(vertices[:, 2] > _HAIRLINE, 0.0, 2 * _FACING)
+        needed = np.where(self._scalp | (vertices[:, 2] > _HAIRLINE), 0.0, 2 * _FACING)
+        seen = visibility(view, faces, vertices, 0.004)
         told = (bare & (turned > _FACING)) | (layer & (turned > needed))
-        return told & visibility(view, faces, vertices, 0.004), layer * 1.0
+        # A strip of hair along the outline of a temple is hair of the side, if the other temple is bare.
+        sure = seen & (turned > 2 * _FACING)
+        temples = (sure & bare)[self._mirror] & ~(sure & layer) & self._forehead
+        self._temples = self._volume.samples.at_samples(temples * 1.0)
+        return told & seen & ~temples, layer * 1.0
 
     def _gaps(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"], bare: Bool[np.ndarray, " V"]) -> np.ndarray:
         """Vertices of bare patches on the shoulders that garment surrounds and the picture does not show: there the

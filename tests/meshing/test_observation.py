@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
+from scipy import ndimage
 
 from backend.body_model.anny import load_anny
 from backend.body_model.base import defaults
@@ -117,6 +118,29 @@ def test_a_strand_across_the_forehead_is_hair(observation, portrait, fit):
     assert marked.view.skin[strand].mean() < 0.6 * observation.view.skin[strand].mean()
     beside = np.s_[row - 5 : row + 5, column + 20]
     assert marked.view.skin[beside].mean() == pytest.approx(observation.view.skin[beside].mean(), abs=0.1)
+
+
+def test_a_reflection_on_the_forehead_of_somebody_with_white_hair_is_no_strand(portrait, fit):
+    """White strands and reflections have the same colour; dark ones are still found."""
+    hair = portrait.segmentation.hair[..., None]
+    white = (portrait.image * (1 - hair) + hair * (0.85 + 0.1 * portrait.image)).astype(np.float32)
+    column, row = portrait.landmarks[FOREHEAD].astype(int)
+    spot = np.s_[row - 20 : row + 18, column - 3 : column + 4]
+    found = []
+    for image in (white, portrait.image):
+        marked = image.copy()
+        marked[spot] = np.median(image[portrait.segmentation.hair > 0.9], 0)
+        found.append(observe(dataclasses.replace(portrait, image=marked), fit).hair[row + 4 : row + 12, column].mean())
+    assert found[0] < 0.1 < found[1]
+
+
+def test_the_hairline_is_hair_near_skin(observation, portrait):
+    line = observation.hairline(0.01)
+    away = np.asarray(ndimage.distance_transform_edt(observation.bare < 0.5)) / observation.pixels_per_metre
+    inner = (observation.hair > 0.9) & (np.asarray(ndimage.minimum_filter(observation.person, 9)) > 0.99)
+    assert line[inner & (away < 0.004)].mean() > 0.5
+    assert line[inner & (away > 0.02)].max() < 0.1
+    assert line[observation.garment > 0.6].max() < 0.1
 
 
 def test_what_lies_outside_the_source_picture_shows_nothing(portrait, fit):

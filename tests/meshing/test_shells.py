@@ -5,9 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import trimesh
+from scipy.spatial import KDTree
 
 from backend.body_model.anny import load_anny
+from backend.meshing.bust import bust_inside
 from backend.meshing.distance import SurfaceSamples
+from backend.meshing.mesh import vertex_normals
 from backend.meshing.observation import Observation
 from backend.meshing.rasterizer import interpolate, rasterize, rasterize_uv
 from backend.meshing.shell_texture import bake_shell, strands, stubble, weave
@@ -141,6 +144,45 @@ def test_hair_roots_lie_below_the_skin_so_that_nothing_shines_through(anny, shel
     assert depth.min() > -0.012
 
 
+def test_a_shell_goes_on_as_a_skirt_beyond_its_border_and_says_where_that_is(anny, shells, body):
+    """The scalp's soft rim is the border; the skirt lies on the skin beside it, below the least height of hair."""
+    (hair,) = shells
+    distance, nearest = body.query(hair.vertices)
+    layer = body.at_samples(THICKNESS * anny.topology.regions["scalp"])[nearest]
+    assert (hair.inside[layer > 0.008] > 0.5).mean() > 0.97
+    beyond = layer < 0.001
+    away = KDTree(hair.vertices[layer > 0.003]).query(hair.vertices)[0]
+    rim = beyond & (away > 0.008) & (distance < 0.003)
+    assert rim.sum() > 20
+    assert (hair.inside[rim] < 0.5).mean() > 0.8
+    assert np.median(distance[beyond]) < 0.004
+
+
+def test_the_skirt_ends_where_the_bust_is_cut(anny, faces, body, observation):
+    """And what is cut there is whole down to the cut."""
+    field = occupancy_of(anny, body, 0.015 * (anny.template[:, 2] < -0.15))
+    cut = lambda points: np.minimum(field(points), bust_inside(points, HALF) > 0)  # noqa: E731
+    (garment,) = extract_shells(cut, observation, faces, anny.topology.regions["face"], HALF, GRID, BUDGET)
+    above = bust_inside(garment.vertices, HALF)
+    assert above.min() > -0.006
+    assert (garment.inside[above < 0.003] > 0.9).all()
+
+
+def test_a_small_bare_patch_in_a_layer_is_covered_and_a_large_one_is_not(anny, faces, body, observation):
+    """Where a garment comes out thinner than it is, nobody meant a hole."""
+    shoulder = anny.template[np.unique(faces)]
+    shoulder = shoulder[np.argmin(np.linalg.norm(shoulder - [0.1, 0.06, -0.14], axis=1))]
+    away = np.linalg.norm(anny.template - shoulder, axis=1)
+    covered = []
+    for radius in (0.012, 0.05):
+        cloth = 0.012 * (anny.template[:, 2] < -0.1) * (away > radius)
+        field = occupancy_of(anny, body, cloth)
+        found = extract_shells(field, observation, faces, anny.topology.regions["face"], HALF, 96, 4 * BUDGET)
+        distance, nearest = KDTree(found[0].vertices).query(shoulder)
+        covered.append(distance < 0.006 and found[0].inside[nearest] > 0.5)
+    assert covered == [True, False]
+
+
 def test_shells_run_out_flat_towards_bare_skin():
     """A plate 10 mm over a plane that is bare for x > 0 comes down to the plane at that border, and only there."""
     x, y = np.meshgrid(np.linspace(-0.1, 0.1, 41), np.linspace(-0.05, 0.05, 21))
@@ -222,10 +264,10 @@ def test_the_texture_of_a_shell_is_the_picture_where_it_shows_it_and_its_tone_el
     image[observation.hair > 0] = tone
     view = dataclasses.replace(observation.view, image=image, vertices=vertices)
     mesh = dataclasses.replace(unwrapped, vertices=vertices, faces=hair.faces + len(anny.template))
-    occluders = np.concatenate([faces, mesh.faces])
+    occluders, inside = np.concatenate([faces, mesh.faces]), np.ones(len(vertices))
     nowhere_bare = np.zeros_like(observation.hair)
-    generator = np.random.default_rng(0)
-    texture = bake_shell(mesh, view, observation.hair, nowhere_bare, faces, occluders, name, 256, generator, 0.02) / 255
+    given = mesh, view, observation.hair, nowhere_bare, faces, occluders, name, 256
+    texture = bake_shell(*given, np.random.default_rng(0), 0.02, inside) / 255
     assert texture.shape == (256, 256, 4)
     assert (texture[..., 3] == 1).all()
     texture = texture[..., :3]
@@ -252,7 +294,8 @@ def test_hair_that_nobody_sees_has_the_hue_of_the_picture_and_the_relief_of_the_
     mesh = dataclasses.replace(unwrapped, vertices=vertices, faces=hair.faces + len(anny.template))
     expected = np.where(vertices[:, :1] > 0, 0.9, 1.1) * np.array([0.1, 0.02, 0.02])
     given = mesh, view, observation.hair, np.zeros_like(observation.hair), faces, np.concatenate([faces, mesh.faces])
-    texture = bake_shell(*given, "hair", 256, np.random.default_rng(0), 0.02, expected)[..., :3] / 255
+    inside = np.ones(len(vertices))
+    texture = bake_shell(*given, "hair", 256, np.random.default_rng(0), 0.02, inside, expected)[..., :3] / 255
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, 256)
     points = interpolate(buffers, mesh.faces, vertices.astype(np.float32))
     behind = (buffers.face_index >= 0) & (points[..., 1] > 0.06)
@@ -260,6 +303,29 @@ def test_hair_that_nobody_sees_has_the_hue_of_the_picture_and_the_relief_of_the_
     np.testing.assert_allclose(left / left.sum(), tone / tone.sum(), atol=0.02)
     np.testing.assert_allclose(right / right.sum(), tone / tone.sum(), atol=0.02)
     assert 0.7 < (left / right).mean() < 0.9
+
+
+@pytest.mark.parametrize("name", ["hair", "garment"])
+def test_beyond_a_border_that_nobody_sees_a_shell_is_cut_out_too(anny, faces, shells, observation, name):
+    """Straight through cloth; hair ends in single hairs, some longer and some shorter."""
+    (hair,) = shells
+    unwrapped = unwrap(hair.vertices, hair.faces)
+    vertices = np.concatenate([anny.template, hair.vertices])
+    view = dataclasses.replace(observation.view, vertices=vertices)
+    mesh = dataclasses.replace(unwrapped, vertices=vertices, faces=hair.faces + len(anny.template))
+    occluders = np.concatenate([faces, mesh.faces])
+    inside = np.clip(0.5 + vertices[:, 0] / 0.04, 0, 1)
+    given = mesh, view, observation.hair, np.zeros_like(observation.hair), faces, occluders, name, 256
+    alpha = bake_shell(*given, np.random.default_rng(0), 0.02, inside)[..., 3] > 127
+    buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, 256)
+    points = interpolate(buffers, mesh.faces, vertices.astype(np.float32))
+    behind = (buffers.face_index >= 0) & (points[..., 1] > 0.06)
+    assert alpha[behind & (points[..., 0] > 0.012)].mean() > 0.99
+    assert alpha[behind & (points[..., 0] < -0.02)].mean() < 0.01
+    ends = alpha[behind & (np.abs(points[..., 0]) < 0.008)] == (
+        points[behind & (np.abs(points[..., 0]) < 0.008), 0] > 0
+    )
+    assert ends.mean() > 0.97 if name == "garment" else 0.6 < ends.mean() < 0.97
 
 
 def test_a_shell_is_cut_out_where_the_picture_shows_bare_skin_below_it(anny, faces, shells, observation):
@@ -272,8 +338,8 @@ def test_a_shell_is_cut_out_where_the_picture_shows_bare_skin_below_it(anny, fac
     occluders = np.concatenate([faces, mesh.faces])
     bare = np.zeros_like(observation.hair)
     bare[:, : bare.shape[1] // 2] = 1
-    generator = np.random.default_rng(0)
-    texture = bake_shell(mesh, view, observation.hair, bare, faces, occluders, "hair", 256, generator, 0.02)
+    given = mesh, view, observation.hair, bare, faces, occluders, "hair", 256, np.random.default_rng(0)
+    texture = bake_shell(*given, 0.02, np.ones(len(vertices)))
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, 256)
     covered = buffers.face_index >= 0
     points = interpolate(buffers, mesh.faces, vertices.astype(np.float32))[covered]
@@ -283,7 +349,9 @@ def test_a_shell_is_cut_out_where_the_picture_shows_bare_skin_below_it(anny, fac
     screen = np.c_[CAMERA.project(anny.template), CAMERA.to_camera(anny.template)[:, 2]]
     depth = rasterize(screen, faces, CAMERA.height, CAMERA.width).depth
     below = sample_nearest(np.where(np.isfinite(depth), depth, -1), CAMERA.project(points), -1.0)
-    before = (CAMERA.to_camera(points)[:, 2] < below) & (below > 0)
+    normals = interpolate(buffers, mesh.faces, vertex_normals(vertices, mesh.faces).astype(np.float32))[covered]
+    turned = np.abs(facing(view, points, normals)) > 0.35 * np.linalg.norm(normals, axis=1)
+    before = (CAMERA.to_camera(points)[:, 2] < below) & (below > 0) & turned
     assert (left & before).sum() > 200
     assert (alpha[left & before] == 0).all()
     assert (alpha[right] == 255).all()

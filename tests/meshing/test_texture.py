@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from backend.meshing.mesh import Mesh
 from backend.meshing.rasterizer import interpolate, rasterize, rasterize_uv
 from backend.meshing.texture import (
+    Projection,
     View,
     compose_texture,
     facing,
@@ -82,6 +83,19 @@ def test_what_the_picture_shows_comes_back_in_its_place(azimuth, elevation):
     seen = projection.weight > 0.9
     assert seen.mean() > 0.15
     np.testing.assert_allclose(projection.colour[seen], paint(PLACE[seen]), atol=0.02)
+
+
+def test_a_projection_over_another_adds_its_weights_on_a_part_of_the_mesh():
+    whole = project_view(MESH, photograph(MESH, FRONT), MESH.faces, TEXTURE)
+    nothing = Projection(np.zeros_like(whole.colour), np.zeros_like(whole.weight))
+    upper = (MESH.vertices[:, 2] > 0).astype(float)
+    both = whole.over(nothing, MESH, upper)
+    covered = BUFFERS.face_index >= 0
+    above, below = (PLACE[..., 2] > 0.01) & covered, (PLACE[..., 2] < -0.01) & covered
+    np.testing.assert_array_equal(both.weight[above], whole.weight[above])
+    np.testing.assert_array_equal(both.colour[above & (whole.weight > 0)], whole.colour[above & (whole.weight > 0)])
+    assert both.weight[below].max() == 0
+    np.testing.assert_array_equal(nothing.over(whole, MESH, upper).weight, whole.weight)
 
 
 def test_what_turns_away_is_not_believed():

@@ -40,14 +40,18 @@ def anny():
 
 @pytest.fixture(scope="module")
 def seen(anny):
+    return seen_by(CAMERA, anny)
+
+
+def seen_by(camera, anny):
     """A person of whom the picture shows hair above the forehead, and whose outline is that of the body."""
     vertices = anny.template
-    screen = np.c_[CAMERA.project(vertices), CAMERA.to_camera(vertices)[:, 2]]
-    person = np.isfinite(rasterize(screen, outer_faces(anny), CAMERA.height, CAMERA.width).depth).astype(np.float32)
-    rows = np.arange(CAMERA.height)[:, None] * np.ones((1, CAMERA.width))
-    hair = (rows <= CAMERA.project(np.array([0, -0.09, 0.06]))[1]).astype(np.float32) * person
+    screen = np.c_[camera.project(vertices), camera.to_camera(vertices)[:, 2]]
+    person = np.isfinite(rasterize(screen, outer_faces(anny), camera.height, camera.width).depth).astype(np.float32)
+    rows = np.arange(camera.height)[:, None] * np.ones((1, camera.width))
+    hair = (rows <= camera.project(np.array([0, -0.09, 0.06]))[1]).astype(np.float32) * person
     nothing, everywhere = np.zeros_like(person), np.ones(person.shape, bool)
-    view = View(np.full((*person.shape, 3), 0.5, np.float32), person * (1 - hair), CAMERA, vertices)
+    view = View(np.full((*person.shape, 3), 0.5, np.float32), person * (1 - hair), camera, vertices)
     return Observation(view, hair, nothing, person, (nothing, nothing), nothing, everywhere, everywhere)
 
 
@@ -88,6 +92,33 @@ def test_a_fringe_stands_no_further_towards_the_camera_than_was_measured(anny, s
     assert bushy.covers(far)[0] > 0.9
     covers = Reconciled(bushy, anny, seen).covers
     assert covers(near)[0] > 0.5 > covers(far)[0]
+
+
+def beside_the_temple(camera, seen, width):
+    """The same picture with hair on the right beside the temple, so many metres wide, which also hides its very rim."""
+    rows = camera.project(np.array([[0, 0, 0.08], [0, 0, 0.025]]))[:, 1].astype(int)
+    hair = seen.hair.copy()
+    for row in range(rows[0], rows[1]):
+        right = np.flatnonzero(seen.person[row])[-1]
+        hair[row, right - 2 : right + round(width * seen.pixels_per_metre)] = 1
+    return dataclasses.replace(seen, hair=hair, person=np.maximum(seen.person, hair))
+
+
+def test_hair_may_stand_before_a_temple_as_far_as_it_is_wide_and_a_narrow_strip_is_no_hair_there(anny):
+    """The head is turned; its other temple is bare in the picture, so that strip is hair of the side of the head."""
+    camera = Camera.orbit(-30, 0, distance=1.0, fov_degrees=28, size=192)
+    seen, bushy = seen_by(camera, anny), Hair(anny, 0.03)
+    bushy.height[:] = 0.03
+    used = np.unique(outer_faces(anny))
+    normals = vertex_normals(anny.template, outer_faces(anny))[used]
+    turned = (normals * (camera.centre - anny.template[used])).sum(1)
+    temple = (anny.template[used, 0] > 0.02) & (np.abs(anny.template[used, 2] - 0.042) < 0.006)
+    rim = np.flatnonzero(temple)[np.argmin(np.abs(turned[temple] - 0.1))]
+    place = (anny.template[used[rim]] + 0.008 * normals[rim])[None]
+    wide, narrow = (
+        Reconciled(bushy, anny, beside_the_temple(camera, seen, width)).covers(place)[0] for width in (0.04, 0.012)
+    )
+    assert narrow < 0.5 < wide
 
 
 def test_a_shoulder_that_reaches_beyond_the_outline_stays_dressed(anny, seen):

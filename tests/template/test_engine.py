@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from backend.body_model.anny import load_anny
+from backend.meshing.bust import bust_inside
 from backend.meshing.observation import Observation
 from backend.meshing.rasterizer import interpolate, rasterize
 from backend.meshing.texture import View
 from backend.radiance.cameras import Camera
 from backend.template.engine import HALF_SIZE, TemplateSettings, build_volume, fit_field, labelled_points, outer_faces
-from backend.template.volume import GARMENT, HAIR, bust_inside
+from backend.template.volume import GARMENT, HAIR
 
 SIZE = 192
 ANNY = load_anny()

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.body_model.anny import load_anny
+from backend.meshing.bust import bust_inside
 from backend.meshing.rasterizer import rasterize
 from backend.meshing.texture import View
 from backend.radiance.cameras import Camera
 from backend.template.covers import Cover
 from backend.template.engine import outer_faces
-from backend.template.volume import BUST_BOTTOM, HAIR, SKIN, TemplateVolume, bust_inside, onto_cut
+from backend.template.volume import HAIR, SKIN, TemplateVolume
 
 HALF, SIZE = 0.25, 192
 ANNY = load_anny()
@@ -110,23 +111,3 @@ def test_nothing_is_left_beyond_the_cut(hairy, points):
     assert (value[beyond] < 0).all()
     at_the_border = np.abs(points).max(1) > HALF - 0.007
     assert (value[at_the_border] < 0).all()
-
-
-def test_the_cut_is_rounded_and_lies_below_the_chin():
-    inside = np.array([[0, 0, 0], [0.2, 0, 0], [0, 0, BUST_BOTTOM + 0.005], [0.1, 0, -0.15]])
-    outside = np.array([[0, 0, BUST_BOTTOM - 0.005], [0.17, 0, -0.2], [-0.17, 0, -0.2], [0, 0, 0.245]])
-    assert (bust_inside(inside, HALF) > 0).all()
-    assert (bust_inside(outside, HALF) < 0).all()
-
-
-@given(points=points_of_the_cube)
-@settings(max_examples=40, deadline=None)
-def test_points_beyond_the_cut_come_back_onto_it_and_the_others_stay(points):
-    moves = onto_cut(points, HALF)
-    inside = bust_inside(points, HALF) >= 0
-    np.testing.assert_array_equal(moves[inside], 0)
-    assert np.isfinite(moves).all()
-    landed = bust_inside(points + moves, HALF)
-    assert (landed > -0.004).all()
-    # Not further than needed: what was just outside is not drawn deep inside.
-    assert (landed[~inside] < 0.02).all()
