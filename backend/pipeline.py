@@ -364,7 +364,7 @@ def _wrapped_avatar(
         offsets = wrap_offsets(matter.occupancy, posed, faces, 1 - soft)
     off = standing_off(covers, posed, faces)
     garment = [shell for shell in shells if shell.name == "garment"]
-    deep = np.maximum(off > 0.006, covered_by(posed, garment, 0.02) * (model.template[:, 2] < -0.15))
+    deep = np.maximum(off > 0.006, covered_by(posed, garment, 0.02) * (model.template[:, 2] < -0.13))
     hidden = deep * (model.template[:, 2] < -0.12) * float(bool(garment)) * ~shown_bare(observation, faces)
     hidden = hidden * ~beyond_border(posed, garment, 0.012)
     cut = bust_inside(posed, field.half_size)

@@ -92,7 +92,9 @@ def extract_shells(
     off = standing_off(occupancy, vertices, outer_faces)
     needed = _COVER_THICKNESS * (1 + 0.25 * face_region)
     layer = _without_specks(vertices, outer_faces, off > needed)
-    level = harmonic(outer_faces, np.full(len(vertices), _BORDER), _BORDER * layer[:, None], len(off))[:, 0]
+    # The field ends where the bust is cut, but what it wears does not.
+    say = _BORDER * (bust_inside(vertices, half_size) > _RIM)
+    level = harmonic(outer_faces, say, (say * layer)[:, None], len(off))[:, 0]
     covered = np.minimum(samples.at_samples(level) / (2 * _REACHES), 1.0)
     skirt = _skirt(samples, covered)
     # Under a garment the skin is left out, so the shell there is solid down to the cut that ends the bust.
@@ -130,6 +132,7 @@ def extract_shells(
         if len(part) == 0:
             continue
         part = part[_large_pieces(mesh_vertices, part, _SMALLEST_SHARE)]
+        part = part[_showing(part, inside)]
         if len(part) >= 60:
             used = np.unique(part)
             shells.append(Shell(name, *compact(mesh_vertices, part), inside[used]))
@@ -192,6 +195,12 @@ def _large_pieces(vertices: np.ndarray, faces: np.ndarray, share: float) -> Bool
     label = face_components(faces, len(vertices))
     areas = np.bincount(label, _area(vertices, faces))
     return areas[label] >= share * areas.max()
+
+
+def _showing(faces: np.ndarray, inside: Float[np.ndarray, " V"]) -> Bool[np.ndarray, " F"]:
+    """Faces of connected pieces of which a fifth or more lies inside the border: of others little but skirt is left."""
+    label = face_components(faces, len(inside))
+    return np.bincount(label, (inside[faces] > 0.5).all(1))[label] >= 0.2 * np.bincount(label)[label]
 
 
 def _keep_large(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
