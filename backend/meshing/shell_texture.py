@@ -30,6 +30,8 @@ _INSET = 0.012
 """Metres below the visible skin where the inner side of a shell still belongs to its border."""
 _TOLD = 0.3
 """Cosine to the camera from which on the picture says where the border of a shell runs."""
+_CARRIED = 0.03
+"""Strength of a shell's own border against the picture's, which is carried on a little beyond what it shows."""
 _BARE = {"hair": 0.35, "garment": 0.45}
 """How bare a pixel may be for the shell to show: hair ends where the picture of its ends lies on the skin."""
 _FRAY = 0.3
@@ -89,9 +91,14 @@ def bake_shell(
     trust = np.minimum(trust, projection.weight)[..., None]
     result = projection.colour * trust + filled * (1 - trust)
     alpha = np.ones((*covered.shape, 1), np.float32)
-    normals = interpolate(buffers, mesh.faces, vertex_normals(view.vertices, mesh.faces).astype(np.float32))[covered]
-    told, shown = _cut_out(points, normals, view, bare, body, _BARE[name])
-    within = interpolate(buffers, mesh.faces, inside[:, None].astype(np.float32))[covered][:, 0]
+    told, shown = _cut_out(points, view, bare, body, _BARE[name])
+    # Beside what it tells, its border goes over into the other one.
+    used, known = np.unique(mesh.faces), np.zeros((len(view.vertices), 2))
+    known[used] = np.stack(_cut_out(view.vertices[used], view, bare, body, _BARE[name]), 1)
+    strength = known[:, 0] + _CARRIED
+    target = (known[:, 0] * known[:, 1] + _CARRIED * inside)[:, None]
+    carried = harmonic(mesh.faces, strength, target, len(view.vertices)).astype(np.float32)
+    within = interpolate(buffers, mesh.faces, carried)[covered][:, 0]
     frayed = within + (_FRAY * np.clip(pattern, -1.5, 1.5) * (1 - within) if name == "hair" else 0)
     alpha[covered, 0] = np.where(told, shown, np.clip((frayed - 0.5) * 4 + 0.5, 0, 1))
     result = fill_outside(np.concatenate([result, alpha], -1), covered)
@@ -100,7 +107,6 @@ def bake_shell(
 
 def _cut_out(
     points: Float[np.ndarray, "n 3"],
-    normals: Float[np.ndarray, "n 3"],
     view: View,
     bare: Float[np.ndarray, "H W"],
     body: Int[np.ndarray, "f 3"],
@@ -109,18 +115,22 @@ def _cut_out(
     """For which points of a shell the picture tells whether they show, since they lie before the visible body; and
     their alpha: the shell is cut along the border of what is less than `limit` bare.
 
-    The inner side of the shell is cut like the outer one, or it would stay behind the hole.
+    Where the body turns away from the camera, the picture does not tell. The inner side of the shell and its rim are
+    cut like the outer side, or they would stay around the hole.
     """
     camera = view.camera
     screen = np.c_[camera.project(view.vertices), camera.to_camera(view.vertices)[:, 2]]
-    depth = rasterize(screen, body, camera.height, camera.width).depth
+    drawn = rasterize(screen, body, camera.height, camera.width)
+    a, b, c = (view.vertices[body[:, k]] for k in range(3))
+    normals = np.cross(b - a, c - a)
+    cosine = facing_cosine(view, (a + b + c) / 3, normals) / np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
+    turned = np.where(drawn.face_index >= 0, cosine[drawn.face_index], 0.0).astype(np.float32)
     pixels = camera.project(points)
-    below = sample_nearest(np.where(np.isfinite(depth), depth, -1).astype(np.float32), pixels, -1.0)
+    below = sample_nearest(np.where(turned > _TOLD, drawn.depth, -1).astype(np.float32), pixels, -1.0)
     before = camera.to_camera(points)[:, 2] < below + _INSET
-    turned = np.abs(facing_cosine(view, points, normals)) > _TOLD * np.linalg.norm(normals, axis=1)
     # Steeper than the mask, so that bilinear lookups keep the border where it is.
     shown = np.clip((limit - sample_image(bare[..., None], pixels)[:, 0]) * 4 + 0.5, 0, 1)
-    return before & turned, shown
+    return before, shown
 
 
 def _tone(

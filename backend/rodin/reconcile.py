@@ -58,9 +58,9 @@ _SHOWN = 0.3
 """Of a bare patch on the shoulders, the part of what faces the camera that has to show, or else it is a gap."""
 _BEYOND = 0.006
 """Metres by which the visible layer may stand higher over the body than was measured..."""
-_BESIDE = 0.012
-"""... and beside the body above the brows, or as far as hair is wide there. Further down hair hangs, and nobody has
-measured where."""
+_BESIDE = (0.012, 0.025)
+"""... and beside the body above the brows, where it may stand as far as hair is wide there, between these. Further down
+hair hangs, and nobody has measured where."""
 _HANGS = 0.06
 """Metres by which this grows until there is no limit."""
 _RISE, _LOW = 0.03, -0.1
@@ -133,10 +133,10 @@ class Reconciled:
         """How much higher than measured the visible layer may stand at points, metres: a little over the body; beside
         it as far as hair there is wide, and further down, where it hangs, anyhow. There is no step between the two."""
         height = points[:, 2]
-        wide = np.maximum(sample_nearest(self._width, pixels, 0.0), _BESIDE)
+        wide = np.clip(sample_nearest(self._width, pixels, 0.0), *_BESIDE)
         hangs = np.clip((_BROWS - height) / _RISE, 0, 1)
         beside = np.where(hangs < 1, wide + _HANGS * hangs, np.inf)
-        rim = np.where(height < _LOW, _RISE, np.where(hangs > 0, 0.0, wide))
+        rim = np.where(height < _LOW, _RISE, np.where(hangs > 0, 0.0, 0.5 * wide))
         inner = np.clip(1 - sample_nearest(self._within, pixels, 0.0) / _RISE, 0, 1)
         return np.where(over_body, np.maximum(rim * inner, _BEYOND), beside)
 
