@@ -52,15 +52,6 @@ class Projection:
     colour: Float[np.ndarray, "S S 3"]
     weight: Float[np.ndarray, "S S"]
 
-    def over(self, below: Projection, mesh: Mesh, where: Float[np.ndarray, " V"]) -> Projection:
-        """The same picture with the weights of this projection beside those of `below`, on the part of `mesh` that
-        `where` in [0, 1] marks."""
-        buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, len(self.weight))
-        part = interpolate(buffers, mesh.faces, where[:, None].astype(np.float32))[..., 0]
-        more = part * self.weight > below.weight
-        colour = np.where(more[..., None], self.colour, below.colour)
-        return Projection(colour, np.maximum(below.weight, part * self.weight))
-
 
 def visibility(
     view: View,
@@ -92,11 +83,13 @@ def project_view(
     occluders: Int[np.ndarray, "F 3"],
     size: int,
     strict: Float[np.ndarray, " V"] | None = None,
+    also: tuple[Float[np.ndarray, "H W"], Float[np.ndarray, " V"]] | None = None,
 ) -> Projection:
     """Colour and weight of each texel of `mesh` as seen in `view`. `mesh.faces` index `view.vertices`.
 
     `strict` in [0, 1] per vertex marks folds finer than the usual slack of the depth test (lids): there a texel
-    counts only when it is plainly visible and faces the camera.
+    counts only when it is plainly visible and faces the camera. `also` are pixels that show the surface, beside those
+    of `view.skin`, on the part of it that the vertices' values in [0, 1] mark.
     """
     buffers = rasterize_uv(mesh.uvs, mesh.uv_faces, size)
     covered = buffers.face_index >= 0
@@ -110,7 +103,11 @@ def project_view(
     weight = smoothstep(_GRAZING, _FACING, cosine - 0.2 * fold)
     weight = weight * visibility(view, occluders, points, np.where(fold > 0.5, 0.0012, 0.003))
     pixels = view.camera.project(points)
-    weight = weight * sample_image(view.skin[..., None], pixels)[:, 0]
+    shows = sample_image(view.skin[..., None], pixels)[:, 0]
+    if also is not None:
+        part = interpolate(buffers, mesh.faces, also[1][:, None].astype(np.float32))[covered][:, 0]
+        shows = np.maximum(shows, part * sample_image(also[0][..., None], pixels)[:, 0])
+    weight = weight * shows
     colour = np.zeros((*covered.shape, 3), np.float32)
     weights = np.zeros(covered.shape, np.float32)
     seen = sample_image(view.image, pixels)

@@ -320,11 +320,9 @@ def _skin_texture(
         painted.append((extended(under_hair), hair_tone * 0.75))
     for mask, colour in painted:
         tone = tone * (1 - mask[:, None]) + mask[:, None] * colour
-    projection = project_view(mesh, view, body_faces, size, strict=extended(folded_lids(fit)))
     # The ends of hair at its border are painted on the scalp: no shell has edges that soft.
-    ends = dataclasses.replace(view, skin=np.maximum(view.skin, observation.hairline(_ENDS)))
-    scalp = smoothstep(0.05, 0.4, extended(regions["scalp"]))
-    projection = project_view(mesh, ends, body_faces, size).over(projection, mesh, scalp)
+    ends = observation.hairline(_ENDS), smoothstep(0.05, 0.4, extended(regions["scalp"]))
+    projection = project_view(mesh, view, body_faces, size, extended(folded_lids(fit)), ends)
     no_borrow = extended(np.clip(lining + regions["scalp"], 0, 1))
     texture = compose_texture(mesh, tone, projection, mirror, no_borrow, size)
     return (np.clip(texture, 0, 1) * 255 + 0.5).astype(np.uint8)
