@@ -58,7 +58,7 @@ _SHOWN = 0.3
 """Of a bare patch on the shoulders, the part of what faces the camera that has to show, or else it is a gap."""
 _BEYOND = 0.006
 """Metres by which the visible layer may stand higher over the body than was measured..."""
-_BESIDE = (0.012, 0.025)
+_BESIDE = (0.012, 0.016)
 """... and beside the body above the brows, where it may stand as far as hair is wide there, between these. Further down
 hair hangs, and nobody has measured where."""
 _HANGS = 0.06
