@@ -43,7 +43,11 @@ def _draw_engines(layout: Any, settings: Any, hello: Any) -> None:
     if len(offered) == len(ENGINES):
         layout.prop(settings, "engine")
         return
-    row = layout.row(heading="Engine", align=True)
+    split = layout.split(factor=0.4)  # where a property's own label would end
+    label, row = split.row(), split.row(align=True)
+    label.alignment = "RIGHT"
+    label.label(text="Engine")
+    row.use_property_split = False  # or each choice would be split as if it were a property
     for name in offered:
         row.prop_enum(settings, "engine", name)
 
