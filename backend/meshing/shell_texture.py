@@ -35,7 +35,7 @@ _CARRIED = 0.03
 _BARE = {"hair": 0.35, "garment": 0.45}
 """How bare a pixel may be for the shell to show: hair ends where the picture of its ends lies on the skin."""
 _FRAY = 0.3
-"""How far single hairs reach over or fall short of a border that nobody has seen."""
+"""How far single hairs reach over or fall short of a border that nobody has seen, as a part of `inside`."""
 _RELIEF = (0.75, 1.2)
 """Least and greatest factor by which a field makes a shell darker or lighter than the picture's tone."""
 
@@ -65,7 +65,7 @@ def bake_shell(
         occluders: every triangle that can hide the shell.
         name: ``"hair"`` adds strands where the picture shows nothing, ``"garment"`` a fine weave.
         thickness: typical height of the shell over the skin, metres.
-        inside: whether vertices lie inside the border of the shell, which runs where it is one half.
+        inside: in [0, 1], how far vertices lie inside the border of the shell, which runs where it is one half.
         expected: colours that somebody believes the vertices to have. Only their light and dark is believed, where the
             picture shows nothing: the hue is the picture's.
     """
@@ -91,16 +91,15 @@ def bake_shell(
     trust = np.minimum(trust, projection.weight)[..., None]
     result = projection.colour * trust + filled * (1 - trust)
     alpha = np.ones((*covered.shape, 1), np.float32)
-    told, shown = _cut_out(points, view, bare, body, _BARE[name])
+    both = np.concatenate([points, view.vertices])
+    told, shown = (np.split(each, [len(points)]) for each in _cut_out(both, view, bare, body, _BARE[name]))
     # Beside what it tells, its border goes over into the other one.
-    used, known = np.unique(mesh.faces), np.zeros((len(view.vertices), 2))
-    known[used] = np.stack(_cut_out(view.vertices[used], view, bare, body, _BARE[name]), 1)
-    strength = known[:, 0] + _CARRIED
-    target = (known[:, 0] * known[:, 1] + _CARRIED * inside)[:, None]
+    strength = told[1] + _CARRIED
+    target = (told[1] * shown[1] + _CARRIED * inside)[:, None]
     carried = harmonic(mesh.faces, strength, target, len(view.vertices)).astype(np.float32)
     within = interpolate(buffers, mesh.faces, carried)[covered][:, 0]
     frayed = within + (_FRAY * np.clip(pattern, -1.5, 1.5) * (1 - within) if name == "hair" else 0)
-    alpha[covered, 0] = np.where(told, shown, np.clip((frayed - 0.5) * 4 + 0.5, 0, 1))
+    alpha[covered, 0] = np.where(told[0], shown[0], np.clip((frayed - 0.5) * 4 + 0.5, 0, 1))
     result = fill_outside(np.concatenate([result, alpha], -1), covered)
     return (np.clip(result, 0, 1) * 255 + 0.5).astype(np.uint8)
 

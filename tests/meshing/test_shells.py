@@ -10,7 +10,6 @@ from scipy.spatial import KDTree
 from backend.body_model.anny import load_anny
 from backend.meshing.bust import bust_inside
 from backend.meshing.distance import SurfaceSamples
-from backend.meshing.mesh import vertex_normals
 from backend.meshing.observation import Observation
 from backend.meshing.rasterizer import interpolate, rasterize, rasterize_uv
 from backend.meshing.shell_texture import bake_shell, strands, stubble, weave
@@ -305,15 +304,20 @@ def test_hair_that_nobody_sees_has_the_hue_of_the_picture_and_the_relief_of_the_
     assert 0.7 < (left / right).mean() < 0.9
 
 
+def laid_over(anny, shells, observation):
+    """The unwrapped shell and the view, both over the vertices of the body and of the shell."""
+    (hair,) = shells
+    vertices = np.concatenate([anny.template, hair.vertices])
+    mesh = unwrap(hair.vertices, hair.faces)
+    mesh = dataclasses.replace(mesh, vertices=vertices, faces=hair.faces + len(anny.template))
+    return mesh, dataclasses.replace(observation.view, vertices=vertices)
+
+
 @pytest.mark.parametrize("name", ["hair", "garment"])
 def test_beyond_a_border_that_nobody_sees_a_shell_is_cut_out_too(anny, faces, shells, observation, name):
     """Straight through cloth; hair ends in single hairs, some longer and some shorter."""
-    (hair,) = shells
-    unwrapped = unwrap(hair.vertices, hair.faces)
-    vertices = np.concatenate([anny.template, hair.vertices])
-    view = dataclasses.replace(observation.view, vertices=vertices)
-    mesh = dataclasses.replace(unwrapped, vertices=vertices, faces=hair.faces + len(anny.template))
-    occluders = np.concatenate([faces, mesh.faces])
+    mesh, view = laid_over(anny, shells, observation)
+    vertices, occluders = mesh.vertices, np.concatenate([faces, mesh.faces])
     inside = np.clip(0.5 + vertices[:, 0] / 0.04, 0, 1)
     given = mesh, view, observation.hair, np.zeros_like(observation.hair), faces, occluders, name, 256
     alpha = bake_shell(*given, np.random.default_rng(0), 0.02, inside)[..., 3] > 127
@@ -322,20 +326,15 @@ def test_beyond_a_border_that_nobody_sees_a_shell_is_cut_out_too(anny, faces, sh
     behind = (buffers.face_index >= 0) & (points[..., 1] > 0.06)  # far from what the picture shows
     assert alpha[behind & (points[..., 0] > 0.012)].mean() > 0.99
     assert alpha[behind & (points[..., 0] < -0.02)].mean() < 0.03
-    ends = alpha[behind & (np.abs(points[..., 0]) < 0.008)] == (
-        points[behind & (np.abs(points[..., 0]) < 0.008), 0] > 0
-    )
+    border = behind & (np.abs(points[..., 0]) < 0.008)
+    ends = alpha[border] == (points[border, 0] > 0)
     assert ends.mean() > 0.9 if name == "garment" else 0.6 < ends.mean() < 0.95
 
 
 def test_a_shell_is_cut_out_where_the_picture_shows_bare_skin_below_it(anny, faces, shells, observation):
     """Inner side and outer side together, so that nothing of it stays before the face; the back is left alone."""
-    (hair,) = shells
-    unwrapped = unwrap(hair.vertices, hair.faces)
-    vertices = np.concatenate([anny.template, hair.vertices])
-    view = dataclasses.replace(observation.view, vertices=vertices)
-    mesh = dataclasses.replace(unwrapped, vertices=vertices, faces=hair.faces + len(anny.template))
-    occluders = np.concatenate([faces, mesh.faces])
+    mesh, view = laid_over(anny, shells, observation)
+    vertices, occluders = mesh.vertices, np.concatenate([faces, mesh.faces])
     bare = np.zeros_like(observation.hair)
     bare[:, : bare.shape[1] // 2] = 1
     given = mesh, view, observation.hair, bare, faces, occluders, "hair", 256, np.random.default_rng(0)
@@ -348,13 +347,16 @@ def test_a_shell_is_cut_out_where_the_picture_shows_bare_skin_below_it(anny, fac
     right = CAMERA.project(points)[:, 0] > bare.shape[1] / 2 + 2
     screen = np.c_[CAMERA.project(anny.template), CAMERA.to_camera(anny.template)[:, 2]]
     drawn = rasterize(screen, faces, CAMERA.height, CAMERA.width)
-    towards = facing(view, anny.template, vertex_normals(anny.template, faces))[faces].min(1)
+    a, b, c = (anny.template[faces[:, k]] for k in range(3))
+    normals = np.cross(b - a, c - a)
+    towards = facing(view, (a + b + c) / 3, normals) / np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
     below = sample_nearest(np.where(drawn.face_index >= 0, drawn.depth, -1), CAMERA.project(points), -1.0)
     turned = sample_nearest(np.where(drawn.face_index >= 0, towards[drawn.face_index], 0), CAMERA.project(points), 0.0)
-    before = (CAMERA.to_camera(points)[:, 2] < below) & (turned > 0.5)
-    assert (left & before).sum() > 100
+    before = (CAMERA.to_camera(points)[:, 2] < below) & (turned > 0.35)
+    assert (left & before).sum() > 200
     assert (alpha[left & before] == 0).all()
     assert (alpha[right & before] == 255).all()
-    assert (alpha[right] == 255).mean() > 0.97
     behind = CAMERA.to_camera(points)[:, 2] > below + 0.05
-    assert (alpha[behind] == 255).mean() > 0.99
+    # Beside what the picture tells, its border is carried on, but not far.
+    away = KDTree(points[left & before]).query(points)[0] > 0.03
+    assert (alpha[(right | behind) & away] == 255).all()
