@@ -87,10 +87,12 @@ class Reconciled:
         self._layer_distance = signed_mask_distance(self._layers)
         self._person_distance = signed_mask_distance(observation.person)
         self._observation = observation
-        self._least = self._least_heights(model, observation.view.vertices)
+        told, layer, temples = self._seen(observation.view.vertices)
+        self._least = self._least_heights(model, observation.view.vertices, told, layer)
+        self._temples = self._volume.samples.at_samples(temples * 1.0)
         self._lacking, self._sideways = self._off_outline()
         self._within, self._width = self._beside_body()
-        loose = (model.template[:, 2] < _SHOULDERS) | (model.topology.regions["scalp"] > 0.5)
+        loose = (model.template[:, 2] < _SHOULDERS) | self._scalp
         self._loose = self._volume.samples.at_samples(loose * 1.0) > 0.5
 
     def covers(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
@@ -200,27 +202,36 @@ class Reconciled:
         moved = self._sideways[row, column] * (depth / camera.intrinsics[0, 0])[:, None]
         return points + moved @ camera.world_to_camera[:2, :3]
 
-    def _least_heights(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " n"]:
-        """Least height of a cover at each sample of the body, metres; -1 where the field has the body bare."""
+    def _least_heights(
+        self,
+        model: BodyModel,
+        vertices: Float[np.ndarray, "V 3"],
+        told: Bool[np.ndarray, " V"],
+        layer: Float[np.ndarray, " V"],
+    ) -> Float[np.ndarray, " n"]:
+        """Least height of a cover at each sample of the body, metres; -1 where the body is bare: of vertices that are
+        `told` the picture decides, by `layer`, of others the field."""
         faces = self._volume.outer_faces
         used = np.unique(faces)
         normals = vertex_normals(vertices, faces)[used]
         deeper = np.where(model.template[used, 2] < _SHOULDERS, _LOWER, 0.0)
         steps = np.array(_AROUND)[:, None] + deeper * (np.array(_AROUND) < 0)[:, None]
-        skull = np.where(model.topology.regions["scalp"][used] > 0.5, _SKULL, steps[0])
+        skull = np.where(self._scalp[used], _SKULL, steps[0])
         asked = (vertices[used] + np.vstack([steps, skull])[..., None] * normals).reshape(-1, 3)
         opacity = np.zeros(len(vertices))
         opacity[used] = self._matter.covers(asked).reshape(len(_AROUND) + 1, -1).max(0)
         smooth = harmonic(faces, np.ones(len(vertices)), opacity[:, None], len(vertices))[:, 0]
-        sure = np.where(model.topology.regions["scalp"] > 0.5, 0.3, 0.5)
+        sure = np.where(self._scalp, 0.3, 0.5)
         covered = smoothstep(0, 0.2, smooth - sure)
         covered[self._gaps(model, vertices, covered <= 0)] = 1.0
-        seen, layer = self._seen(vertices)
-        covered[seen] = layer[seen]
+        covered[told] = layer[told]
         return self._volume.samples.at_samples(np.where(covered > 0, _LEAST * covered, -1.0))
 
-    def _seen(self, vertices: Float[np.ndarray, "V 3"]) -> tuple[Bool[np.ndarray, " V"], Float[np.ndarray, " V"]]:
-        """Of which vertices the picture tells whether they lie under a layer, and whether they do."""
+    def _seen(
+        self, vertices: Float[np.ndarray, "V 3"]
+    ) -> tuple[Bool[np.ndarray, " V"], Float[np.ndarray, " V"], Bool[np.ndarray, " V"]]:
+        """Of which vertices the picture tells whether they lie under a layer, whether they do, and which are those of a
+        temple that is bare because the other one is."""
         view, faces = self._observation.view, self._volume.outer_faces
         turned = facing(view, vertices, vertex_normals(vertices, faces))
         pixels = view.camera.project(vertices)
@@ -232,8 +243,7 @@ class Reconciled:
         # A strip of hair along the outline of a temple is hair of the side, if the other temple is bare.
         sure = seen & (turned > 2 * _FACING)
         temples = (sure & bare)[self._mirror] & ~(sure & layer) & self._forehead
-        self._temples = self._volume.samples.at_samples(temples * 1.0)
-        return told & seen & ~temples, layer * 1.0
+        return told & seen & ~temples, layer * 1.0, temples
 
     def _gaps(self, model: BodyModel, vertices: Float[np.ndarray, "V 3"], bare: Bool[np.ndarray, " V"]) -> np.ndarray:
         """Vertices of bare patches on the shoulders that garment surrounds and the picture does not show: there the
