@@ -49,7 +49,11 @@ _EVEN = 0.008
 _RIM = 0.006
 """Metres inside its outline where the field is thick enough to be stretched: at the rim it is noise."""
 _COARSE = 96
-"""Grid along each edge of the cube with which the field's own outline is found."""
+"""Grid along each edge of the cube with which the field's own outline is found, and gaps in what hangs."""
+_GAP = (0.02, 0.045)
+"""Half the width and half the height, in metres, of gaps in long hair that are closed..."""
+_HANGING = -0.02
+"""... below this height: hair hangs on, and does not begin anew on the shoulder."""
 _SHOULDERS, _LOWER = -0.125, -0.014
 """Below this height of the canonical body its shoulders may stand higher than they do in the field, by so much more."""
 _FACING = 0.2
@@ -58,9 +62,8 @@ _SHOWN = 0.3
 """Of a bare patch on the shoulders, the part of what faces the camera that has to show, or else it is a gap."""
 _BEYOND = 0.006
 """Metres by which the visible layer may stand higher over the body than was measured..."""
-_BESIDE = (0.012, 0.016)
-"""... and beside the body above the brows, where it may stand as far as hair is wide there, between these. Further down
-hair hangs, and nobody has measured where."""
+_BESIDE = 0.014
+"""... and beside the body above the brows. Further down hair hangs, and nobody has measured where."""
 _HANGS = 0.06
 """Metres by which this grows until there is no limit."""
 _RISE, _LOW = 0.03, -0.1
@@ -90,14 +93,17 @@ class Reconciled:
         told, layer, temples = self._seen(observation.view.vertices)
         self._least = self._least_heights(model, observation.view.vertices, told, layer)
         self._temples = self._volume.samples.at_samples(temples * 1.0)
-        self._lacking, self._sideways = self._off_outline()
+        values = evaluate_grid(self._learned, self._volume.half_size, _COARSE, 0.0)
+        self._gaps_in_hair = self._closed(values)
+        self._lacking, self._sideways = self._off_outline(values)
         self._within, self._width = self._beside_body()
         loose = (model.template[:, 2] < _SHOULDERS) | self._scalp
         self._loose = self._volume.samples.at_samples(loose * 1.0) > 0.5
 
     def covers(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """Opacity in [0, 1] of hair, headwear and garment at points in metres."""
-        learned = self._learned(self._stretched(points))
+        stretched = self._stretched(points)
+        learned = np.maximum(self._learned(stretched), self._in_gaps(stretched))
         camera = self._observation.view.camera
         distance, nearest = self._volume.samples.query(points, limit=_LEAST + 0.5 * _STEEP)
         over = np.flatnonzero(nearest >= 0)
@@ -133,12 +139,11 @@ class Reconciled:
         self, points: Float[np.ndarray, "n 3"], pixels: Float[np.ndarray, "n 2"], over_body: Bool[np.ndarray, " n"]
     ) -> Float[np.ndarray, " n"]:
         """How much higher than measured the visible layer may stand at points, metres: a little over the body; beside
-        it as far as hair there is wide, and further down, where it hangs, anyhow. There is no step between the two."""
+        it more, and further down, where it hangs, anyhow. There is no step between the two."""
         height = points[:, 2]
-        wide = np.clip(sample_nearest(self._width, pixels, 0.0), *_BESIDE)
         hangs = np.clip((_BROWS - height) / _RISE, 0, 1)
-        beside = np.where(hangs < 1, wide + _HANGS * hangs, np.inf)
-        rim = np.where(height < _LOW, _RISE, np.where(hangs > 0, 0.0, 0.5 * wide))
+        beside = np.where(hangs < 1, _BESIDE + _HANGS * hangs, np.inf)
+        rim = np.where(height < _LOW, _RISE, np.where(hangs > 0, 0.0, 0.5 * _BESIDE))
         inner = np.clip(1 - sample_nearest(self._within, pixels, 0.0) / _RISE, 0, 1)
         return np.where(over_body, np.maximum(rim * inner, _BEYOND), beside)
 
@@ -154,11 +159,32 @@ class Reconciled:
         off_skin = self._volume.samples.query(points, limit=_OFF_SKIN)[1] < 0
         return (self._matter.covers(points, off_skin) - 0.5) * _STEEP
 
-    def _off_outline(self) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W 2"]]:
+    def _in_gaps(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        """How far points lie in gaps of hanging hair, as heights, metres."""
+        half = self._volume.half_size
+        places = (points + half) * ((_COARSE - 1) / (2 * half))
+        return ndimage.map_coordinates(self._gaps_in_hair, places.T, order=1, mode="nearest")
+
+    def _closed(self, values: Float[np.ndarray, "R R R"]) -> Float[np.ndarray, "R R R"]:
+        """How far grid points lie in gaps of hanging hair, as heights, metres: `values` are the field's."""
+        half, step = self._volume.half_size, 2 * self._volume.half_size / (_COARSE - 1)
+        hair = values > 0
+        places = np.argwhere(hair) * step - half
+        hair[hair] = self._matter.garment(places) < 0.5
+        if not hair.any():
+            return np.full(values.shape, -_STEEP)
+        radii = np.array([_GAP[0], _GAP[0], _GAP[1]]) / step
+        away = lambda mask: np.asarray(ndimage.distance_transform_edt(mask, sampling=1 / radii))  # noqa: E731
+        closed = away(away(~hair) < 1) > 1
+        heights = np.linspace(-half, half, _COARSE)
+        closed &= ~hair & (heights < _HANGING)
+        level = ndimage.gaussian_filter((closed | hair).astype(np.float32), 0.8) - 0.5
+        return np.where(ndimage.binary_dilation(closed, iterations=2), 2 * _STEEP * level, -_STEEP)
+
+    def _off_outline(self, values: Float[np.ndarray, "R R R"]) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W 2"]]:
         """Where the picture shows a layer that the field lacks; and of those pixels that lie beside the body, not far
         from the field's own outline, how far it is to there (columns, rows)."""
         camera = self._observation.view.camera
-        values = evaluate_grid(self._learned, self._volume.half_size, _COARSE, 0.0)
         vertices, faces = extract(values, self._volume.half_size, 0.0)
         screen = np.c_[camera.project(vertices), camera.to_camera(vertices)[:, 2]]
         own = rasterize(screen, faces, camera.height, camera.width).depth < self._volume.body_depth + _BEFORE

@@ -19,10 +19,17 @@ CAMERA = Camera.orbit(0, 0, distance=1.0, fov_degrees=28, size=192)
 HALF = 0.25
 
 
-class Hair:
-    """A field with hair between the skin of the scalp and `thickness` metres over it."""
+class Layers:
+    """Fields that know what their matter is: hair, unless they say otherwise."""
 
     tells = True
+
+    def garment(self, points):
+        return np.zeros(len(points))
+
+
+class Hair(Layers):
+    """A field with hair between the skin of the scalp and `thickness` metres over it."""
 
     def __init__(self, anny, thickness):
         self.samples = SurfaceSamples.spread(anny.template, outer_faces(anny), 0.005)
@@ -188,10 +195,9 @@ def test_a_hole_on_a_shoulder_that_the_picture_does_not_show_is_closed(anny, see
     assert Reconciled(Garment(anny, undressed), anny, seen).covers(place)[0] < 0.5, "a bare shoulder stays bare"
 
 
-class Strand:
+class Strand(Layers):
     """A field with nothing but a strand of hair beside and behind the neck."""
 
-    tells = True
     low, high = np.array([0.085, 0.02, -0.10]), np.array([0.115, 0.05, 0.0])
 
     def covers(self, points, no_skin=None):
@@ -235,3 +241,28 @@ def test_a_skull_that_is_fitted_too_high_is_no_bald_patch(anny, seen):
     place = anny.template[crown][None] + [0, 0, 0.002]
     assert Reconciled(Hair(anny, -0.007), anny, lower).covers(place)[0] > 0.5
     assert Reconciled(Hair(anny, -0.05), anny, lower).covers(place)[0] < 0.5, "a bald head stays bald"
+
+
+class Curtain(Layers):
+    """A field with hair behind the neck that hangs down to the shoulders, but for a `gap` between these heights; below
+    it there may be cloth instead."""
+
+    def __init__(self, gap, *, cloth=False):
+        self.gap, self.cloth = gap, cloth
+
+    def covers(self, points, no_skin=None):
+        outside = np.maximum(np.abs(points - [0, 0.115, -0.05]) - [0.07, 0.012, 0.11], 0).max(1)
+        there = (points[:, 2] < self.gap[0]) | (points[:, 2] > self.gap[1])
+        return (outside <= 0) * there * 1.0
+
+    def garment(self, points):
+        return (points[:, 2] < self.gap[0]) * float(self.cloth)
+
+
+def test_hair_that_hangs_on_below_a_gap_hangs_there_too(anny, seen):
+    place = np.array([[0.0, 0.115, -0.07]])
+    assert Curtain((-0.09, -0.05)).covers(place)[0] == 0
+    assert Reconciled(Curtain((-0.09, -0.05)), anny, seen).covers(place)[0] > 0.8
+    wide, collar = Curtain((-0.13, -0.01)), Curtain((-0.09, -0.05), cloth=True)
+    assert Reconciled(wide, anny, seen).covers(place)[0] < 0.2, "short hair over something on the shoulders"
+    assert Reconciled(collar, anny, seen).covers(place)[0] < 0.2, "a neck between hair and collar"
