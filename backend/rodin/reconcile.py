@@ -181,7 +181,9 @@ class Reconciled:
         level = ndimage.gaussian_filter((closed | hair).astype(np.float32), 0.8) - 0.5
         return np.where(ndimage.binary_dilation(closed, iterations=2), 2 * _STEEP * level, -_STEEP)
 
-    def _off_outline(self, values: Float[np.ndarray, "R R R"]) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W 2"]]:
+    def _off_outline(
+        self, values: Float[np.ndarray, "R R R"]
+    ) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W 2"]]:
         """Where the picture shows a layer that the field lacks; and of those pixels that lie beside the body, not far
         from the field's own outline, how far it is to there (columns, rows)."""
         camera = self._observation.view.camera

@@ -46,9 +46,10 @@ class Drawing(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class BaseStageConfig:
-    """The recipe. `steps` of `batch` portraits; the part `at_noise` of a batch sees nothing but noise, the part
-    `point_alone` knows the latent point but no portrait, the part `nothing` neither; rays start after the part
-    `ray_start` of the steps, unless finished weights go on."""
+    """The recipe. `steps` of `batch` portraits; the part `at_noise` of a batch sees nothing but noise. Of the others with
+    a portrait the part `own_guess` sees the network's own first guess under the noise and not the truth, as it comes to
+    later steps of a sampler. The part `point_alone` knows the latent point but no portrait, the part `nothing` neither;
+    rays start after the part `ray_start` of the steps, unless finished weights go on."""
 
     model: BaseConfig = dataclasses.field(default_factory=BaseConfig)
     steps: int = 20_000
@@ -59,6 +60,7 @@ class BaseStageConfig:
     weight_decay: float = 0.01
     average: float = 0.999
     at_noise: float = 0.4
+    own_guess: float = 0.0
     point_alone: float = 0.10
     nothing: float = 0.05
     plane_weight: float = 1.0
@@ -118,7 +120,9 @@ class BaseStage(Stage[BaseModel, BaseStageConfig]):
         t = torch.where(pure, torch.ones_like(t), t)
         noise = torch.randn(target.shape, generator=generator, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=quick_in_bf16(device)):
-            guess = self.model(add_noise(target, noise, t), t, self.model.encode(condition))
+            known = self.model.encode(condition)
+            under = self._under_noise(target, t, condition.keep, known)
+            guess = self.model(add_noise(under, noise, t), t, known)
         guess = guess.float()
         # Late steps, where most is signal, would otherwise drown in copying: their weight is bounded.
         kept = signal(t)
@@ -144,6 +148,17 @@ class BaseStage(Stage[BaseModel, BaseStageConfig]):
                 loss = loss + config.ray_weight * ray
                 figures["ray"] = ray
         return loss, figures
+
+    def _under_noise(self, target: Tensor, t: Tensor, keep: Tensor, known: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """What lies under the noise: the truth, or for some what the network guesses out of nothing but noise."""
+        chance = torch.rand(len(target), generator=self.generator, device=self.device)
+        own = (chance < self.config.own_guess) & (t < 1) & (keep > 0)
+        if not own.any():
+            return target
+        noise = torch.randn(target.shape, generator=self.generator, device=self.device)
+        with torch.no_grad():
+            first = self.model(noise, torch.ones_like(t), known).float()
+        return torch.where(own[:, None, None, None, None], first, target)
 
     def _normalise(self, planes: Tensor) -> Tensor:
         return (planes - self.mean) / self.spread
