@@ -46,9 +46,9 @@ class Drawing(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class BaseStageConfig:
-    """The recipe. `steps` of `batch` portraits; the part `at_noise` of a batch sees nothing but noise. Of the others with
-    a portrait the part `own_guess` sees the network's own first guess under the noise and not the truth, as it comes to
-    later steps of a sampler. The part `point_alone` knows the latent point but no portrait, the part `nothing` neither;
+    """The recipe. `steps` of `batch` portraits; the part `at_noise` of a batch sees nothing but noise. Of the others
+    with a portrait the part `own_guess` sees the network's own first guess under the noise, not the truth, as later
+    steps of a sampler do. The part `point_alone` knows the latent point but no portrait, the part `nothing` neither;
     rays start after the part `ray_start` of the steps, unless finished weights go on."""
 
     model: BaseConfig = dataclasses.field(default_factory=BaseConfig)
