@@ -58,6 +58,12 @@ class HeadLayout:
         """Distance from the line that runs from the eyes through the chin, straight down after it."""
         return np.abs(self.across - self.chin[0] * np.clip(self.down / self.chin[1], 0, 1))
 
+    @property
+    def trunk(self) -> Float[np.ndarray, "N N"]:
+        """How surely the trunk is there, in [0, 1], whatever the person wears: below the chin, not as wide as shoulders
+        are."""
+        return sigmoid((self.below_chin - 0.3) / 0.1) * sigmoid((1.7 - self.off_axis) / 0.15)
+
     def prior(self, depth: Float[np.ndarray, "N N"], baldness: float) -> Float[np.ndarray, "N N 3"]:
         """Probabilities of hair, skin and garment of the person by place alone.
 

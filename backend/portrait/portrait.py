@@ -16,7 +16,9 @@ from backend.portrait.detection import WHOLE_FACE, Face, detect_face
 from backend.portrait.eyewear import glasses_probability
 from backend.portrait.loading import load_image
 from backend.portrait.mediapipe_models import MediaPipeModels
+from backend.portrait.parser import load_parser
 from backend.portrait.segmentation import Segmentation, segment
+from backend.weights.bundle import require
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -100,7 +102,7 @@ def _load(path: Path, size: int, models: MediaPipeModels) -> Portrait:
 
     cut_out = alignment.warp(np.ascontiguousarray(pixels[..., 3]), matrix, size) if pixels.shape[-1] == 4 else None
     prior = matting.person_prior(seen8, matrix, size, models) if cut_out is None else cut_out
-    segmentation = segment(image, landmarks, prior, inside, neighbours)
+    segmentation = segment(image, landmarks, prior, inside, neighbours, load_parser(require("parser")))
     matte = matting.refine_matte(image, 1 - segmentation.probabilities[..., 0], band=0.014 * size)
     if cut_out is not None:
         matte = np.minimum(matte, cut_out) if neighbours else cut_out

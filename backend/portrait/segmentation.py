@@ -1,8 +1,9 @@
 """Hair, skin and garment of the person in the crop.
 
-A small conditional random field per picture: a prior by place (`head_layout`), colours learned from the pixels that
-are sure by place (`colour_model`), and mean-field inference whose messages are an edge-keeping filter (in the manner of
-Krähenbühl and Koltun 2011). Colours and labels are refined in turn. No network is needed.
+A small conditional random field per picture: what the head parser tells (`parser`) and what usually lies where
+(`head_layout`), colours learned from the pixels that are sure by that (`colour_model`), and mean-field inference whose
+messages are an edge-keeping filter (in the manner of Krähenbühl and Koltun 2011). Colours and labels are refined in
+turn.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ import numpy as np
 from backend.portrait.alignment import HALF_SIZE, LEFT_IRIS, RIGHT_IRIS
 from backend.portrait.colour_model import ColourModel, main_colour
 from backend.portrait.head_layout import GARMENT, HAIR, SKIN, HeadLayout, distance_inside, sigmoid
+from backend.portrait.parser import CLASSES, HeadParser, parse
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
-
-CLASSES = ("background", "hair", "skin", "garment")
 
 _SIDE = 256
 _ROUNDS = 4
@@ -28,6 +28,14 @@ _MESSAGES = 4
 _MESSAGE_WEIGHT = 4.0
 _COLOUR_WEIGHT = 0.8
 _BACKGROUND_WEIGHT = 0.7
+_SEEN_PERSON, _TOLD_PERSON = 0.6, 1.0
+"""What the person network's word and the parser's count, whether somebody is there..."""
+_USUAL_PARTS, _TOLD_PARTS = 0.5, 0.7
+"""... and what the usual place and the parser's word count, which part of somebody is there."""
+_UNDRESSED = 0.25
+"""How much skin may be where the parser sees garment: it has learned from people who wear more than others do."""
+_SURE = 0.75
+"""What the parser says at least of a pixel that is an example of hair or garment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +79,7 @@ def segment(
     person: Float[np.ndarray, "S S"],
     inside: Bool[np.ndarray, "S S"],
     neighbours: list[tuple[np.ndarray, float]],
+    parser: HeadParser,
 ) -> Segmentation:
     """Classes of a crop, given the prior of `person` and which pixels lie `inside` the source picture.
 
@@ -83,9 +92,15 @@ def segment(
     known = cv2.resize(inside.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) > 0.5
     own = cv2.resize(person, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     own = own * layout.own_share(_in_layout_units(neighbours, landmarks, size))
-    own = np.where(known, own.clip(0.002, 0.998), 0.0)
+    told = cv2.resize(parse(parser, image, inside), (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR).clip(0.002, 0.998)
+    # Under the chin there is a body, even where a dark coat before a dark ground hides it from the parser.
+    there = np.maximum(1 - told[..., 0], 0.5 * layout.trunk)
+    own = sigmoid(_SEEN_PERSON * _logit(own.clip(0.002, 0.998)) + _TOLD_PERSON * _logit(there))
+    own = np.where(known, own, 0.0)
     own[(layout.beyond_face < -0.05) & known] = 0.9995
-    labels, baldness = _infer(small, layout, own, known)
+    told = told[..., 1:]
+    told[..., SKIN] += _UNDRESSED * told[..., GARMENT]
+    labels, baldness = _infer(small, layout, own, known, told / told.sum(-1, keepdims=True))
     return Segmentation(_enlarged(labels, image), baldness)
 
 
@@ -97,11 +112,13 @@ def _in_layout_units(
     return [((centre - eyes) / unit, distance / unit) for centre, distance in neighbours if distance > 0.35 * unit]
 
 
-def _infer(image: np.ndarray, layout: HeadLayout, own: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
+def _infer(
+    image: np.ndarray, layout: HeadLayout, own: np.ndarray, known: np.ndarray, told: np.ndarray
+) -> tuple[np.ndarray, float]:
     colours = ColourModel(image, layout.plain_skin)
-    examples, baldness = _sure_pixels(colours, layout, own, known)
-    depth = _depth(own)
-    parts = np.log(layout.prior(depth, baldness).clip(1e-4))
+    examples, baldness = _sure_pixels(colours, layout, own, known, told)
+    usual = np.log(layout.prior(_depth(own), baldness).clip(1e-4))
+    parts = _TOLD_PARTS * np.log(told.clip(1e-4)) + _USUAL_PARTS * usual
     certain = layout.features & (layout.beyond_face < -0.05)
 
     labels = np.zeros((_SIDE, _SIDE, len(CLASSES)))
@@ -132,7 +149,7 @@ def _unary(own: np.ndarray, parts: np.ndarray, ratios: np.ndarray) -> np.ndarray
 
 
 def _sure_pixels(
-    colours: ColourModel, layout: HeadLayout, own: np.ndarray, known: np.ndarray
+    colours: ColourModel, layout: HeadLayout, own: np.ndarray, known: np.ndarray, told: np.ndarray
 ) -> tuple[list[np.ndarray], float]:
     """Weights of the pixels that show background, hair, skin and garment beyond doubt, and the baldness."""
     skin = np.zeros_like(own)
@@ -147,10 +164,11 @@ def _sure_pixels(
     baldness = _baldness(colours.lab, crown, skin > 0, skin.astype(bool) & (layout.down < -0.35))
     nearer = _nearer(colours.lab, crown & (depth < 0.25), skin > 0)
     hair = crown * (nearer * (1 - baldness) + 0.5 * baldness * unlike_skin)
+    hair = hair * told[..., HAIR] + (own > 0.7) * known * (told[..., HAIR] > _SURE)
 
     unlike_hair = sigmoid((1 - colours.log_ratio(hair)) / 0.5)
     low = (layout.below_chin > 0.5) * sigmoid((layout.below_chin - 0.9) / 0.15)
-    garment = (own > 0.9) * low * unlike_skin * unlike_hair
+    garment = (own > 0.9) * unlike_skin * np.maximum(low * unlike_hair, told[..., GARMENT] > _SURE)
     background = ((own < 0.1) & known).astype(float)
     return [background, hair, skin, garment], baldness
 
@@ -177,6 +195,10 @@ def _nearer(lab: np.ndarray, rim: np.ndarray, skin: np.ndarray) -> np.ndarray:
 def _depth(own: np.ndarray) -> np.ndarray:
     """Distance into the silhouette, in pupil distances."""
     return distance_inside(own > 0.6) * (2 * HALF_SIZE / _SIDE)
+
+
+def _logit(chance: np.ndarray) -> np.ndarray:
+    return np.log(chance / (1 - chance))
 
 
 def _normalised(weights: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ upsampler  the difference of the two to the upsampler, which joins the engine's 
 judges     a packed set to what `maquette evaluate heads` judges with: ``verifier.safetensors``,
            ``classifier.safetensors``
 baselines  packed set and planes to what an engine has to beat: ``baselines.safetensors``
+parser     a set, not packed, to the network that tells hair, skin and garment in pictures: ``parser.safetensors``
 morphable  a packed set with several expressions of everybody to the weights of Morphable Diffusion, the folder
            ``morphable/weights``
 =========  =================================================================================================
@@ -47,6 +48,7 @@ STAGES = {
     "upsampler": "commands_rodin",
     "judges": "commands_judging",
     "baselines": "commands_judging",
+    "parser": "commands_portrait",
     "morphable": "commands_morphable",
 }
 """Each stage and the module whose function of that name runs it."""
@@ -57,7 +59,13 @@ def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="maquette train", description="train one stage of the learned engines")
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--config", default="small", metavar="NAME|FILE", help="a recipe (default: small)")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a packed set, see 'dataset pack'")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a packed set, see 'dataset pack'; for 'parser' the set itself",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of all stages")
     parser.add_argument("--heads", type=_positive, metavar="N", help="only the first N people")
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after so long; the same command goes on")

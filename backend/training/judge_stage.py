@@ -140,12 +140,12 @@ def spoil(pictures: Float[Tensor, "B 3 H W"], generator: torch.Generator) -> Flo
     pictures = (pictures * gain).clamp(0, 1) ** torch.exp((uniform(batch, 1, 1, 1) - 0.5) * 0.4)
     # Half of the pictures are left sharp, the others blurred by up to 2.5 pixels.
     sigma = 2.5 * (2 * uniform(batch) - 1).clamp(min=0)
-    pictures = _blur(pictures, sigma * size / 128)
+    pictures = blur(pictures, sigma * size / 128)
     noise = torch.randn(pictures.shape, generator=generator, device=device)
     return (pictures + noise * uniform(batch, 1, 1, 1) * 0.03).clamp(0, 1)
 
 
-def _blur(pictures: Float[Tensor, "B 3 H W"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:
+def blur(pictures: Float[Tensor, "B 3 H W"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:
     """Gaussian blur, each picture by its own deviation in pixels."""
     batch, channels, height, width = pictures.shape
     reach = torch.arange(-6, 7, device=pictures.device)

@@ -1,4 +1,4 @@
-"""The weights in the box: one safetensors file per engine, named and hashed in ``data/weights.json``.
+"""The weights in the box: safetensors files, named and hashed in ``data/weights.json``.
 
 A folder in the environment variable ``MAQUETTE_WEIGHTS`` goes before the box: weights that a user has trained. Those of
 the engine ``morphable`` are a folder, see `_MORPHABLE`, and in no box.
@@ -19,6 +19,8 @@ BOX = Path(__file__).parent / "data"
 VARIABLE = "MAQUETTE_WEIGHTS"
 MEMBERS = ("rodin", "verifier", "classifier", "baselines")
 """What is shipped together: the engine, and what `maquette evaluate` judges it with and against."""
+ALONE = ("parser",)
+"""What is shipped alone: the network that reads portraits for every engine."""
 
 
 _MORPHABLE = ("morphable/weights", "morphable", ".")
@@ -58,6 +60,8 @@ def missing(name: str) -> str:
             "The engine 'morphable' is experimental and comes without weights: train some ('maquette train morphable') "
             f"or import the authors' ('maquette weights import'), and name their folder in {VARIABLE}."
         )
+    if name in ALONE:
+        return "The network that reads portraits is not here: install Maquette again."
     return f"The weights of the engine {name!r} are not here: choose the engine 'template', or train them."
 
 

@@ -25,7 +25,12 @@ def main(arguments: Sequence[str]) -> None:
     words = "put what 'maquette train' made into the box, for those who publish it"
     shipping = commands.add_parser("ship", help=words, description=words)
     shipping.set_defaults(run=_ship)
-    shipping.add_argument("folder", type=Path, metavar="DIR", help="holds rodin.safetensors and what it is judged with")
+    shipping.add_argument(
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="holds rodin.safetensors and what it is judged with, or parser.safetensors, or all",
+    )
     words = "convert a published checkpoint of Morphable Diffusion"
     importing = commands.add_parser("import", help=words, description=words)
     importing.set_defaults(run=_import)
@@ -70,12 +75,14 @@ def _verify(_: argparse.Namespace) -> None:
 
 
 def _ship(options: argparse.Namespace) -> None:
-    from backend.weights.bundle import MEMBERS, put
+    from backend.weights.bundle import ALONE, MEMBERS, put
 
-    paths = {name: options.folder / f"{name}.safetensors" for name in MEMBERS}
-    if missing := [str(path) for path in paths.values() if not path.is_file()]:
-        sentence = f"There is no {missing[0]}: train everything that belongs together first."
+    paths = {name: options.folder / f"{name}.safetensors" for name in (*MEMBERS, *ALONE)}
+    missing = [name for name, path in paths.items() if not path.is_file()]
+    if set(missing) - set(ALONE) and set(missing) != set(MEMBERS):
+        sentence = f"There is no {paths[missing[0]]}: train everything that belongs together first."
         raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="weights")
+    paths = {name: path for name, path in paths.items() if name not in missing}
     for name, path in paths.items():
         put(path, name, "CC0-1.0")
     print(f"Done: {len(paths)} files are in the box.")

@@ -23,6 +23,7 @@ from backend.training.base_stage import BaseStageConfig
 from backend.training.judge_stage import JudgeStageConfig
 from backend.training.latent_stage import LatentStageConfig
 from backend.training.morphable_stage import MorphableStageConfig
+from backend.training.parser_stage import ParserStageConfig
 from backend.training.plane_set import PlaneSetConfig
 from backend.training.prior_stage import PriorStageConfig
 from backend.training.recipes import FOLDER, build, read_recipe
@@ -146,6 +147,7 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(arguments, sentence, tmp
         ("judges", JudgeStageConfig),
         ("baselines", BaselineConfig),
         ("morphable", MorphableStageConfig),
+        ("parser", ParserStageConfig),
     ],
 )
 def test_shipped_recipes_are_read(stage, kind):

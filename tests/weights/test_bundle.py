@@ -66,11 +66,26 @@ def test_what_belongs_together_is_shipped_together(box, tmp_path, capfd):
     assert set(bundle.contents()) == set(bundle.MEMBERS) and bundle.faults() == []
 
 
+def test_the_parser_is_shipped_with_them_or_alone(box, tmp_path):
+    before = bundle.contents()
+    (tmp_path / "parser.safetensors").write_bytes(b"parser")
+    assert main(["weights", "ship", str(tmp_path)]) == 0
+    assert set(bundle.contents()) == {*before, "parser"}
+    (tmp_path / "rodin.safetensors").write_bytes(b"half of what belongs together")
+    assert main(["weights", "ship", str(tmp_path)]) == 2
+    for name in bundle.MEMBERS:
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+    assert main(["weights", "ship", str(tmp_path)]) == 0
+    assert set(bundle.contents()) == {*bundle.MEMBERS, *bundle.ALONE} and bundle.faults() == []
+
+
 def test_what_is_not_there_is_said(box):
     assert bundle.find("morphable") is None
     with pytest.raises(MaquetteError) as caught:
         bundle.require("morphable")
     assert caught.value.code is ErrorCode.MODEL_MISSING
+    with pytest.raises(MaquetteError, match="reads portraits is not here: install Maquette again"):
+        bundle.require("parser")
 
 
 @pytest.mark.parametrize("place", ["", "morphable", "morphable/weights"])
