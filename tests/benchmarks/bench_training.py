@@ -27,6 +27,7 @@ from backend.rodin.latent import LatentConfig, LatentEncoder
 from backend.training.bank import HeadBank, load_bank
 from backend.training.base_stage import BaseStage, BaseStageConfig
 from backend.training.latent_stage import LatentStage, LatentStageConfig
+from backend.training.parser_stage import ParserStage, ParserStageConfig, Pictures
 from backend.training.people import load_people
 from backend.training.plane_set import PlaneSet, PlaneSetConfig
 from backend.training.prior_stage import PriorStage, PriorStageConfig
@@ -39,7 +40,7 @@ from synthetic_data.shards import open_folder, render_shard
 from tests.synthetic_data import standin
 from tests.training.test_prompts import PLAIN
 
-STAGES = ("planes", "latent", "prior", "base", "upsampler")
+STAGES = ("planes", "latent", "prior", "base", "upsampler", "parser")
 HEADS = 60
 """So many that what the latent stage learns from fills a batch."""
 CAPTION = (
@@ -88,6 +89,13 @@ def upsampler_stage(pack: Path) -> UpsamplerStage:
     return _upsampler(load_bank(pack, load_anny()), read_recipe(UpsamplerStageConfig, "upsampler", "small"))
 
 
+def parser_stage(pack: Path) -> ParserStage:
+    rgba = torch.randint(0, 256, (HEADS, 4, 128, 128), dtype=torch.uint8)
+    classes = torch.randint(0, 4, (HEADS, 128, 128), dtype=torch.uint8)
+    pictures = Pictures(rgba, classes, torch.eye(3).expand(HEADS, 3, 3))
+    return ParserStage(pictures, read_recipe(ParserStageConfig, "parser", "small"))
+
+
 def paper_base_stage(pack: Path) -> BaseStage:
     config = dataclasses.replace(_paper(BaseStageConfig, "base"), batch=1, point_alone=0.0, nothing=0.0)
     return _base(load_bank(pack, load_anny()), config, _paper_decoder())
@@ -132,6 +140,7 @@ MAKERS: dict[str, Callable[..., PlaneSet | Stage[Any, Any]]] = {
     "prior": prior_stage,
     "base": base_stage,
     "upsampler": upsampler_stage,
+    "parser": parser_stage,
     "paper base": paper_base_stage,
     "paper upsampler": paper_upsampler_stage,
 }
