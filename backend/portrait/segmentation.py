@@ -228,7 +228,7 @@ def _connected(labels: np.ndarray, layout: HeadLayout) -> np.ndarray:
     strands = np.where(layout.below_chin > -0.3, cv2.erode(hair, disc), hair) > 0
     hanging = strands & ~_islands(strands, near_head)
     grown = cv2.dilate(hanging.astype(np.uint8), cv2.dilate(disc, disc)) > 0
-    labels[..., 1 + HAIR] *= np.where((hair > 0) & ~grown, 0.02, 1)
+    labels[..., 1 + HAIR] *= np.where((hair > 0) & ~grown, 1e-4, 1)
     island = _islands(labels.argmax(axis=-1) > 0, layout.face)
     labels[island] = [1, 0, 0, 0]
     return labels / labels.sum(axis=-1, keepdims=True)
