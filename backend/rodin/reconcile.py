@@ -44,13 +44,20 @@ _OFF_SKIN = 0.015
 """Metres from the body from which on matter is no skin: at the nape of long hair the field is not sure what it is."""
 _STRETCHED = 0.03
 """Metres by which the field is stretched to an outline at most."""
+_DROP = 0.12
+"""Metres by which hair is stretched downwards at most."""
 _EVEN = 0.008
 """Metres over which that is evened out."""
 _RIM = 0.006
 """Metres inside its outline where the field is thick enough to be stretched: at the rim it is noise."""
 _COARSE = 96
 """Grid along each edge of the cube with which the field's own outline is found, and gaps in what hangs."""
-_GAP = (0.02, 0.045)
+_FAINT = (0.2, 0.62)
+"""Where the picture shows a layer, and the densest place behind a pixel has an opacity between these, it is raised to
+the latter..."""
+_RAISED = 0.015
+"""... evenly over such a part of the picture's side."""
+_GAP = (0.025, 0.055)
 """Half the width and half the height, in metres, of gaps in long hair that are closed..."""
 _HANGING = -0.02
 """... below this height: hair hangs on, and does not begin anew on the shoulder."""
@@ -93,6 +100,8 @@ class Reconciled:
         told, layer, temples = self._seen(observation.view.vertices)
         self._least = self._least_heights(model, observation.view.vertices, told, layer)
         self._temples = self._volume.samples.at_samples(temples * 1.0)
+        self._raise = np.ones(observation.person.shape, np.float32)
+        self._raise = self._faint(evaluate_grid(self._learned, self._volume.half_size, _COARSE, 0.0))
         values = evaluate_grid(self._learned, self._volume.half_size, _COARSE, 0.0)
         self._gaps_in_hair = self._closed(values)
         self._lacking, self._sideways = self._off_outline(values)
@@ -155,9 +164,10 @@ class Reconciled:
         return (0.5 - bare) * 2 * _STEEP
 
     def _learned(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
-        """The field's opacity as if it were a height, metres."""
+        """The field's opacity as if it were a height, metres; raised where it is faint."""
         off_skin = self._volume.samples.query(points, limit=_OFF_SKIN)[1] < 0
-        return (self._matter.covers(points, off_skin) - 0.5) * _STEEP
+        raised = sample_nearest(self._raise, self._observation.view.camera.project(points), 1.0)
+        return (np.minimum(self._matter.covers(points, off_skin) * raised, 1) - 0.5) * _STEEP
 
     def _in_gaps(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """How far points lie in gaps of hanging hair, as heights, metres."""
@@ -181,6 +191,28 @@ class Reconciled:
         level = ndimage.gaussian_filter((closed | hair).astype(np.float32), 0.8) - 0.5
         return np.where(ndimage.binary_dilation(closed, iterations=2), 2 * _STEEP * level, -_STEEP)
 
+    def _faint(self, values: Float[np.ndarray, "R R R"]) -> Float[np.ndarray, "H W"]:
+        """By what the field's opacity is multiplied behind each pixel: beside the body the picture is sure that hair or
+        cloth is there, where the field, unsure of how far away, has a little of it everywhere."""
+        camera, half = self._observation.view.camera, self._volume.half_size
+        every = max(1, camera.width // 200)
+        beside = ((self._layers > 0.5) & np.isinf(self._volume.body_depth))[::every, ::every]
+        rows, columns = np.nonzero(beside)
+        pixels = np.stack([columns, rows], -1) * every + 0.5
+        densest = np.zeros(len(pixels))
+        for depth in camera.to_camera(np.zeros((1, 3)))[0, 2] + np.linspace(-half, half, 48):
+            places = camera.unproject(pixels, np.full(len(pixels), depth))
+            inside = (places + half) * ((_COARSE - 1) / (2 * half))
+            height = ndimage.map_coordinates(values, inside.T, order=1, mode="constant", cval=-_STEEP)
+            densest = np.maximum(densest, height / _STEEP + 0.5)
+        low, high = _FAINT
+        factor, count = np.zeros((2, *beside.shape), np.float32)
+        factor[rows, columns] = np.where(densest > low, np.maximum(high / np.maximum(densest, low), 1), 1)
+        count[rows, columns] = 1
+        total, count = (cv2.GaussianBlur(part, (0, 0), _RAISED * len(part)) for part in (factor, count))
+        mean = np.where(beside, total / np.maximum(count, 1e-3), 1).astype(np.float32)
+        return cv2.resize(mean, (camera.width, camera.height), interpolation=cv2.INTER_LINEAR)
+
     def _off_outline(
         self, values: Float[np.ndarray, "R R R"]
     ) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W 2"]]:
@@ -201,10 +233,20 @@ class Reconciled:
         here = np.indices(lacking.shape)
         to_own = np.stack([columns - here[1], rows - here[0]], -1)
         away = np.linalg.norm(to_own, axis=-1) / per_metre - _RIM
-        reached = lacking & (away < _STRETCHED) & np.isinf(self._volume.body_depth)
+        beside = lacking & np.isinf(self._volume.body_depth)
+        reached = beside & (away < _STRETCHED)
         sideways[reached] = to_own[reached]
+        # Hair hangs: further down it is as it is straight above.
+        above = np.maximum.accumulate(np.where(core, here[0], -1), 0)
+        drop = here[0] - above
+        hangs = beside & ~reached & (above >= 0) & (drop < _DROP * per_metre) & (self._observation.hair > 0.5)
+        sideways[hangs, 1] = -drop[hangs]
+        reached |= hangs
         # Neighbours have other nearest pixels, at other depths: without this the stretched rim is all spikes.
-        sideways = cv2.GaussianBlur(sideways, (0, 0), _EVEN * per_metre)
+        # Only among themselves: half of the way to the hair above would end in the gap.
+        there = (own | reached).astype(np.float32)
+        blur = lambda maps: cv2.GaussianBlur(maps, (0, 0), _EVEN * per_metre)  # noqa: E731
+        sideways = blur(sideways) * (there / np.maximum(blur(there), 1e-3))[..., None]
         return (lacking & ~reached).astype(np.float32), sideways
 
     def _beside_body(self) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:

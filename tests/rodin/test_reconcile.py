@@ -223,6 +223,29 @@ def test_hair_that_hangs_beside_the_neck_hangs_where_the_field_has_it(anny, seen
         assert covers(middle[None] - [0, towards_camera, 0])[0] < 0.1, "not a curtain before the face"
 
 
+class Faint(Strand):
+    """The same strand, of which the field is not sure."""
+
+    def covers(self, points, no_skin=None):
+        return 0.35 * super().covers(points)
+
+
+def test_faint_hair_is_there_where_the_picture_shows_it_and_nowhere_else(anny, seen):
+    middle = ((Strand.low + Strand.high) / 2)[None]
+    (left, top), (right, bottom) = CAMERA.project(np.array([[0.085, 0.02, 0.0], [0.115, 0.02, -0.10]]))
+    shown = with_hair(seen, (left, right + 1), (top, bottom + 1))
+    assert Reconciled(Faint(), anny, shown).covers(middle)[0] > 0.5
+    assert Reconciled(Faint(), anny, seen).covers(middle)[0] < 0.5
+
+
+def test_hair_hangs_down_to_where_the_picture_shows_it(anny, seen):
+    """The field's strand ends 5 cm higher."""
+    (left, top), (right, bottom) = CAMERA.project(np.array([[0.085, 0.02, 0.0], [0.115, 0.02, -0.15]]))
+    longer = with_hair(seen, (left, right + 1), (top, bottom + 1))
+    end = np.array([[0.100, 0.035, -0.135]])
+    assert Reconciled(Strand(), anny, longer).covers(end)[0] > 0.5 > Strand().covers(end)[0]
+
+
 def test_the_field_is_stretched_to_the_outline_and_only_sideways(anny, seen):
     (left, top), (right, bottom) = CAMERA.project(np.array([[0.085, 0.02, 0.0], [0.130, 0.02, -0.10]]))
     wider = with_hair(seen, (left, right), (top, bottom))
