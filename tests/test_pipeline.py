@@ -242,7 +242,7 @@ def test_every_key_moves_what_it_moves_on_the_body_model(head, body_vertex):
         ("eyeBlinkLeft", (0.031, -0.088, 0.025), 2, -1),
         ("eyeBlinkRight", (-0.031, -0.088, 0.025), 2, -1),
         ("jawLeft", (0.0, -0.085, -0.09), 0, 1),
-        ("cheekPuff", (0.045, -0.07, -0.04), 0, 1),
+        ("cheekPuff", (0.047, -0.068, -0.039), 0, 1),  # the corner of the mouth, which is drawn in, is farther away
     ],
 )
 def test_keys_do_what_their_names_say(head, key, region, axis, sign):

@@ -189,6 +189,8 @@ def _frames_on_skin(
     across, down = _from_eyes(landmarks, skin.shape)
     band = np.clip((1.25 - np.abs(across)) / 0.05, 0, 1) * np.clip((down + 0.5) / 0.05, 0, 1)
     band *= np.clip((0.6 - down) / 0.05, 0, 1)
+    # Below the bridge, between the lenses, is the nose.
+    band *= 1 - np.clip((0.3 - np.abs(across)) / 0.05, 0, 1) * np.clip((down - 0.3) / 0.05, 0, 1)
     lab = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2LAB)
     sure = (skin > 0.95) & (band == 0) & face_mask(landmarks, len(skin)) & (down < 1.0)
     if sure.sum() < 500:
