@@ -19,6 +19,7 @@ from torch import nn
 
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
+from backend.residual import ResidualBlock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,9 +51,12 @@ class Trunk(nn.Module):
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
-        self.enter = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, widths[0], 3, padding=1), _Residual(widths[0]))
+        self.enter = nn.Sequential(
+            nn.PixelUnshuffle(4), nn.Conv2d(48, widths[0], 3, padding=1), ResidualBlock(widths[0])
+        )
         self.levels = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), _Residual(b)) for a, b in itertools.pairwise(widths)
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), ResidualBlock(b))
+            for a, b in itertools.pairwise(widths)
         )
 
     def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C h w"]]:
@@ -60,18 +64,6 @@ class Trunk(nn.Module):
         for level in self.levels:
             maps.append(level(maps[-1]))
         return maps
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
-            nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
 
 
 class Verifier(nn.Module):

@@ -20,6 +20,7 @@ from torch import nn
 
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
+from backend.residual import ResidualBlock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,10 +53,14 @@ class HeadParser(nn.Module):
         self.config = config
         widths = config.widths
         pairs = list(itertools.pairwise(widths))
-        self.enter = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(16, widths[0], 3, padding=1), _Block(widths[0]))
-        self.down = nn.ModuleList(nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), _Block(b)) for a, b in pairs)
-        self.middle = _Block(widths[-1])
-        self.up = nn.ModuleList(nn.Sequential(nn.Conv2d(a + b, a, 3, padding=1), _Block(a)) for a, b in pairs)
+        self.enter = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(16, widths[0], 3, padding=1), ResidualBlock(widths[0])
+        )
+        self.down = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), ResidualBlock(b)) for a, b in pairs
+        )
+        self.middle = ResidualBlock(widths[-1])
+        self.up = nn.ModuleList(nn.Sequential(nn.Conv2d(a + b, a, 3, padding=1), ResidualBlock(a)) for a, b in pairs)
         self.leave = nn.Sequential(nn.SiLU(), nn.Conv2d(widths[0], 4 * len(CLASSES), 3, padding=1), nn.PixelShuffle(2))
 
     def forward(self, crops: Float[Tensor, "B 4 S S"]) -> Float[Tensor, "B 4 S S"]:
@@ -66,18 +71,6 @@ class HeadParser(nn.Module):
         for level, finer in zip(reversed(self.up), reversed(maps), strict=True):
             x = level(torch.cat([finer, F.interpolate(x, scale_factor=2.0, mode="nearest")], 1))
         return self.leave(x)
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
-            nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
 
 
 @torch.no_grad()

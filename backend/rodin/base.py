@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from backend.radiance.canonical import mirror_body
+from backend.residual import ResidualBlock
 from backend.rodin.aligned import ANCHOR_CHANNELS, Anchors
 from backend.rodin.unet import PlaneUNet, wave_embedding
 
@@ -60,9 +61,10 @@ class PortraitEncoder(nn.Module):
         c, wide = config.feature_channels, config.tokens
         levels = (config.picture // 8).bit_length() - 1
         widths = [c, *[min(wide, c * 2 ** (i + 1)) for i in range(levels)]]
-        self.enter = nn.Sequential(nn.Conv2d(4, c, 3, padding=1), _ConvBlock(c))
+        self.enter = nn.Sequential(nn.Conv2d(4, c, 3, padding=1), ResidualBlock(c))
         self.levels = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), _ConvBlock(b)) for a, b in itertools.pairwise(widths)
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), ResidualBlock(b))
+            for a, b in itertools.pairwise(widths)
         )
         self.mix = nn.ModuleList(nn.Conv2d(w, c, 1) for w in widths[1:4])
         self.to_tokens = nn.Conv2d(widths[-1], wide, 1)
@@ -82,18 +84,6 @@ class PortraitEncoder(nn.Module):
                     features = features + F.interpolate(part, features.shape[-2:], mode="bilinear", align_corners=False)
         assert features is not None
         return features, self.to_tokens(x).flatten(2).transpose(1, 2) + self.place
-
-
-class _ConvBlock(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
-            nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
 
 
 @dataclasses.dataclass(frozen=True)
