@@ -21,6 +21,7 @@ from backend.rodin.base import BaseConfig, BaseModel
 from backend.rodin.latent import LatentConfig, TrainedLatent
 from backend.rodin.prior import LatentPrior, PriorConfig
 from backend.rodin.upsampler import Upsampler, UpsamplerConfig
+from backend.weights.eight_bits import from_eight_bits, halved, to_eight_bits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +80,8 @@ def _missing(what: str) -> MaquetteError:
 
 
 def save_rodin(path: Path, rodin: Rodin) -> None:
-    """Write `rodin` in half precision, whole or not at all. CLIP stays where the user has it."""
+    """Write `rodin`, large matrices in eight bits and the rest in half precision, whole or not at all. CLIP stays where
+    the user has it."""
     parts: dict[str, nn.Module] = {"base": rodin.base, "decoder": rodin.decoder}
     told: dict[str, Any] = {
         "base": dataclasses.asdict(rodin.base.config),
@@ -177,11 +179,13 @@ def _write(path: Path, parts: Mapping[str, nn.Module], told: dict[str, Any], ten
 
     held = dict(tensors)
     for prefix, part in parts.items():
-        held |= {f"{prefix}.{name}": value for name, value in part.state_dict().items()}
-    halves = {name: value.detach().cpu().half().contiguous() for name, value in held.items()}
+        state = {f"{prefix}.{name}": value.cpu() for name, value in part.state_dict().items()}
+        # The decoder is small, and read a million times for a picture.
+        held |= state if prefix == "decoder" else to_eight_bits(state)
+    small = {name: halved(name, value.detach().cpu()) for name, value in held.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    save_file(halves, partial, {_KEY: json.dumps(told, sort_keys=True)})
+    save_file(small, partial, {_KEY: json.dumps(told, sort_keys=True)})
     partial.replace(path)
 
 
@@ -191,7 +195,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             told: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
-            return told, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118, not a dict
+            return told, from_eight_bits({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (OSError, SafetensorError, *_BROKEN) as problem:
         raise _unusable(path, problem) from problem
 

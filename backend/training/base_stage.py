@@ -155,10 +155,13 @@ class BaseStage(Stage[BaseModel, BaseStageConfig]):
         own = (chance < self.config.own_guess) & (t < 1) & (keep > 0)
         if not own.any():
             return target
-        noise = torch.randn(target.shape, generator=self.generator, device=self.device)
+        noise = torch.randn(target[own].shape, generator=self.generator, device=self.device)
+        aligned, tokens, latent = known
         with torch.no_grad():
-            first = self.model(noise, torch.ones_like(t), known).float()
-        return torch.where(own[:, None, None, None, None], first, target)
+            first = self.model(noise, torch.ones_like(t[own]), (aligned[own], tokens[own], latent[own]))
+        under = target.clone()
+        under[own] = first.float()
+        return under
 
     def _normalise(self, planes: Tensor) -> Tensor:
         return (planes - self.mean) / self.spread

@@ -153,7 +153,7 @@ def test_later_steps_see_what_the_network_itself_guessed_first(balls):
     stage = stage_of(balls, dataclasses.replace(CONFIG, own_guess=1.0))
     target = torch.zeros(3, 3, 8, 16, 16)
     guess = torch.full_like(target, 0.25)
-    stage.model = lambda noisy, time, known: guess
+    stage.model = lambda noisy, time, known: torch.full_like(noisy, 0.25)
     keep, times = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.5, 0.5, 1.0])
     stage._draw_anew()
     under = stage._under_noise(target, times, keep, (target,) * 3)
