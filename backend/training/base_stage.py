@@ -46,10 +46,10 @@ class Drawing(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class BaseStageConfig:
-    """The recipe. `steps` of `batch` portraits; the part `at_noise` of a batch sees nothing but noise. Of the others
-    with a portrait the part `own_guess` sees the network's own first guess under the noise, not the truth, as later
-    steps of a sampler do. The part `point_alone` knows the latent point but no portrait, the part `nothing` neither;
-    rays start after the part `ray_start` of the steps, unless finished weights go on."""
+    """The recipe. `steps` of `batch` portraits; the part `at_noise` of a batch sees nothing but noise. Of the others,
+    if anything is told of them, the part `own_guess` sees the network's own first guess under the noise, not the truth,
+    as later steps of a sampler do. The part `point_alone` knows the latent point but no portrait, the part `nothing`
+    neither; rays start after the part `ray_start` of the steps, unless finished weights go on."""
 
     model: BaseConfig = dataclasses.field(default_factory=BaseConfig)
     steps: int = 20_000
@@ -121,7 +121,7 @@ class BaseStage(Stage[BaseModel, BaseStageConfig]):
         noise = torch.randn(target.shape, generator=generator, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=quick_in_bf16(device)):
             known = self.model.encode(condition)
-            under = self._under_noise(target, t, condition.keep, known)
+            under = self._under_noise(target, t, condition.keep_latent, known)
             guess = self.model(add_noise(under, noise, t), t, known)
         guess = guess.float()
         # Late steps, where most is signal, would otherwise drown in copying: their weight is bounded.
@@ -149,10 +149,11 @@ class BaseStage(Stage[BaseModel, BaseStageConfig]):
                 figures["ray"] = ray
         return loss, figures
 
-    def _under_noise(self, target: Tensor, t: Tensor, keep: Tensor, known: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """What lies under the noise: the truth, or for some what the network guesses out of nothing but noise."""
+    def _under_noise(self, target: Tensor, t: Tensor, told: Tensor, known: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """What lies under the noise: the truth, or for some what the network guesses out of nothing but noise; but
+        never for those of whom nothing is told, for that guess is nobody."""
         chance = torch.rand(len(target), generator=self.generator, device=self.device)
-        own = (chance < self.config.own_guess) & (t < 1) & (keep > 0)
+        own = (chance < self.config.own_guess) & (t < 1) & (told > 0)
         if not own.any():
             return target
         noise = torch.randn(target[own].shape, generator=self.generator, device=self.device)

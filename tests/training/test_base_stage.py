@@ -149,15 +149,15 @@ def test_mirrored_conditions_are_mirrored_as_a_whole(balls):
 
 
 def test_later_steps_see_what_the_network_itself_guessed_first(balls):
-    """Of people with a portrait alone, and never under nothing but noise."""
+    """Of people of whom something is told, and never under nothing but noise."""
     stage = stage_of(balls, dataclasses.replace(CONFIG, own_guess=1.0))
     target = torch.zeros(3, 3, 8, 16, 16)
     guess = torch.full_like(target, 0.25)
     stage.model = lambda noisy, time, known: torch.full_like(noisy, 0.25)
-    keep, times = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.5, 0.5, 1.0])
+    told, times = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.5, 0.5, 1.0])
     stage._draw_anew()
-    under = stage._under_noise(target, times, keep, (target,) * 3)
+    under = stage._under_noise(target, times, told, (target,) * 3)
     assert torch.equal(under[0], guess[0]) and torch.equal(under[1:], target[1:])
     seldom = stage_of(balls, dataclasses.replace(CONFIG, own_guess=0.0))
     seldom.model = stage.model
-    assert torch.equal(seldom._under_noise(target, times, keep, (target,) * 3), target)
+    assert torch.equal(seldom._under_noise(target, times, told, (target,) * 3), target)
