@@ -60,8 +60,8 @@ def generate_field(
     seed: int,
     *,
     steps: int = 1,
-    guidance: float = 1.3,
-    latent_guidance: float = 1.3,
+    guidance: float = 1.0,
+    latent_guidance: float = 1.0,
     likeness: bool = True,
     progress: Callable[[float], None] = _ignore,
 ) -> TriPlane:
