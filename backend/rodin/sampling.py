@@ -62,8 +62,8 @@ def sample(
 ) -> Float[Tensor, "B 3 C S S"]:
     """Normalised planes by DDIM (RodinHD: 10 steps), guided by the portrait and by the point.
 
-    RodinHD adds new noise in every step (eta 1); of our networks samples without it, and without guidance, are closer to
-    the truth.
+    RodinHD adds new noise in every step (eta 1); of our networks samples without it, and without guidance, are closer
+    to the truth.
 
     `progress` gets the finished fraction after each step and may raise to cancel.
     """
