@@ -45,7 +45,7 @@ def edit_planes(
     edited: Float[Tensor, "B Z"],
     generator: torch.Generator,
     *,
-    strength: float = 2.0,
+    strength: float = 1.0,
     planes: Float[Tensor, "B 3 C S S"] | None = None,
     depth: float = 0.8,
     guidance: float = 1.0,

@@ -121,7 +121,7 @@ def edit_field(
     after: Sequence[str] = (),
     source: str = NEUTRAL,
     latent_strength: float = 1.0,
-    strength: float = 2.0,
+    strength: float = 1.0,
     depth: float = 0.8,
     steps: int = 4,
     progress: Callable[[float], None] = _ignore,
