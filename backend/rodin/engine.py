@@ -87,7 +87,7 @@ def generate_from_prompt(
     *,
     steps: int = FEW_STEPS,
     prompt_guidance: float = 2.0,
-    guidance: float = 1.3,
+    guidance: float = 2.0,
     progress: Callable[[float], None] = _ignore,
 ) -> Invented:
     """A person of whom `prompt` is true, with a body that fits, in a neutral expression.
