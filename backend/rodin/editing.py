@@ -51,7 +51,7 @@ def edit_planes(
     guidance: float = 1.0,
     latent_guidance: float = 1.0,
     steps: int = 10,
-    eta: float = 1.0,
+    eta: float = 0.0,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Float[Tensor, "B 3 C S S"]:
     """Normalised planes of the people in `condition`, changed as the point changes to `edited`:
