@@ -216,6 +216,16 @@ def _check(request: AvatarRequest) -> None:
         raise MaquetteError(ErrorCode.BAD_REQUEST, str(problem), stage="command line") from None
 
 
+def _still(options: argparse.Namespace) -> None:
+    if not (abs(options.azimuth) <= 360 and abs(options.elevation) <= 80):
+        sentence = "The azimuth must be a number from -360 to 360, the elevation one from -80 to 80."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="command line")
+    from backend import stills
+
+    stills.draw(options.avatar, options.out, options.azimuth, options.elevation)
+    say(f"Done: {options.out.resolve()}\n")
+
+
 def _rig(options: argparse.Namespace) -> None:
     from backend import pipeline
 
@@ -248,6 +258,7 @@ _RUNS = {
     "views": _views,
     "edit": _edit,
     "sample": _sample,
+    "still": _still,
     "rig": _rig,
     "serve": _serve,
     "elsewhere": _elsewhere,

@@ -96,6 +96,20 @@ def make_parser(runs: Mapping[str, Run], elsewhere: Mapping[str, str]) -> argpar
     )
     sample.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder for the avatars' folders")
 
+    still = commands.add_parser(
+        "still", help="a sharp picture of an avatar's radiance field from any side", allow_abbrev=False
+    )
+    still.set_defaults(run=runs["still"])
+    still.add_argument("avatar", type=_path, metavar="AVATAR_DIR", help="the avatar, which stays as it is")
+    for option, default, text in (
+        ("--azimuth", 0.0, "from where it is seen: 0 in front, 90 from its left"),
+        ("--elevation", 0.0, "above the eyes, from -80 to 80"),
+    ):
+        still.add_argument(
+            option, type=_number, default=default, metavar="DEGREES", help=f"{text} (default: {default:.0f})"
+        )
+    still.add_argument("--out", type=_path, required=True, metavar="FILE", help="PNG, 1024 x 1024, no background")
+
     rig = commands.add_parser(
         "rig", help="give bones, weights and shape keys to an edited or foreign head", allow_abbrev=False
     )

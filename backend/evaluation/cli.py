@@ -79,6 +79,16 @@ def main(arguments: Sequence[str]) -> None:
     studies.add_argument("--only", type=lambda words: tuple(words.split(",")), metavar="A,B", help="these variants")
     studies.add_argument("--threads", type=int, metavar="N", help="of the CPU")
     studies.add_argument("--out", type=Path, required=True, metavar="DIR", help="the same folder goes on")
+    text = "what the refiner adds to pictures of fields, on people whom it has not learned from"
+    stills = suites.add_parser("stills", help=text, description=text, allow_abbrev=False)
+    stills.set_defaults(run=_stills)
+    stills.add_argument("--data", type=Path, required=True, metavar="DIR", help="a packed set of large pictures")
+    text = "rodin.safetensors (default: what 'weights list' names)"
+    stills.add_argument("--weights", type=Path, metavar="FILE", help=text)
+    text = "refiner.safetensors (default: what 'weights list' names)"
+    stills.add_argument("--refiner", type=Path, metavar="FILE", help=text)
+    stills.add_argument("--threads", type=int, metavar="N", help="of the CPU")
+    stills.add_argument("--out", type=Path, required=True, metavar="DIR")
     text = "what each part of the base model is worth"
     ablations = suites.add_parser("ablations", help=text, description=text, allow_abbrev=False)
     ablations.set_defaults(run=_ablations)
@@ -150,6 +160,15 @@ def _words(options: argparse.Namespace) -> None:
     with _stops_kindly():
         evaluate_words(request)
     print(f"Done: {options.out.resolve()} holds words.json and a sheet of each part")
+
+
+def _stills(options: argparse.Namespace) -> None:
+    from backend.evaluation.stills import StillsRequest, evaluate_stills
+    from backend.weights.bundle import require
+
+    weights, refiner = options.weights or require("rodin"), options.refiner or require("refiner")
+    evaluate_stills(StillsRequest(options.data, weights, refiner, options.out))
+    print(f"Done: {options.out.resolve()} holds stills.json and stills.png")
 
 
 def _views(options: argparse.Namespace) -> None:

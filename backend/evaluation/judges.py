@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from backend.api import ErrorCode
-from backend.errors import MaquetteError
 from backend.residual import ResidualBlock
+from backend.weights.network_file import load_network, save_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +33,8 @@ ATTRIBUTES = (
 """What the classifier tells; keys of `synthetic_data.captions.attributes`."""
 COVERING = ("beanie", "turban", "headscarf")
 """Headwear that hides the hair: what nobody sees is asked of nobody."""
-_KEY = "maquette_judge"
+_KIND = "judge"
+_ORIGIN = {"trained_by": "judges", "stage": "evaluate"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,45 +135,22 @@ def visible(person: dict[str, Any], name: str) -> bool:
 
 
 def save_judge(path: Path, judge: Verifier | Classifier) -> None:
-    """Write a judge in half precision, whole or not at all."""
-    from safetensors.torch import save_file
-
+    """Write a judge, whole or not at all."""
     told: dict[str, Any] = {"config": dataclasses.asdict(judge.config)}
     if isinstance(judge, Classifier):
         told["vocabulary"] = judge.vocabulary
-    held = {name: value.detach().cpu().half().contiguous() for name, value in judge.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(held, partial, {_KEY: json.dumps(told)})
-    partial.replace(path)
+    save_network(path, _KIND, judge, told)
 
 
 def load_verifier(path: Path) -> Verifier:
     """Read what `save_judge` wrote. Raises `MaquetteError` (MODEL_MISSING) when that is not there."""
-    return _load(path, lambda told: Verifier(_config(told)))
+    return load_network(path, _KIND, lambda told: Verifier(_config(told)), **_ORIGIN)
 
 
 def load_classifier(path: Path) -> Classifier:
     """Read what `save_judge` wrote. Raises `MaquetteError` (MODEL_MISSING) when that is not there."""
-    return _load(path, lambda told: Classifier(_config(told), told["vocabulary"]))
+    return load_network(path, _KIND, lambda told: Classifier(_config(told), told["vocabulary"]), **_ORIGIN)
 
 
 def _config(told: dict[str, Any]) -> JudgeConfig:
     return JudgeConfig(tuple(told["config"]["widths"]), told["config"]["embedding"])
-
-
-def _load(path: Path, make: Any) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            judge = make(json.loads((file.metadata() or {})[_KEY]))
-            judge.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as problem:
-        raise MaquetteError(
-            ErrorCode.MODEL_MISSING,
-            f"{path} holds no judge: make it with 'maquette train judges'.",
-            stage="evaluate",
-            hint=str(problem),
-        ) from problem
-    return judge.eval().requires_grad_(False)

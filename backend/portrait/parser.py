@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import json
 from typing import TYPE_CHECKING
 
 import cv2
@@ -18,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from backend.api import ErrorCode
-from backend.errors import MaquetteError
 from backend.residual import ResidualBlock
+from backend.weights.network_file import load_network, save_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +30,7 @@ PICTURE = 128
 """Pixels along the side of what the network sees."""
 CLASSES = ("background", "hair", "skin", "garment")
 """Headwear counts as hair; brows, eyes, lips, beard and glasses as skin; other people are background."""
-_KEY = "maquette_parser"
+_KIND = "parser"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,30 +83,12 @@ def parse(
 
 
 def save_parser(path: Path, parser: HeadParser) -> None:
-    """Write a parser in half precision, whole or not at all."""
-    from safetensors.torch import save_file
-
-    held = {name: value.detach().cpu().half().contiguous() for name, value in parser.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(held, partial, {_KEY: json.dumps(dataclasses.asdict(parser.config))})
-    partial.replace(path)
+    """Write a parser, whole or not at all."""
+    save_network(path, _KIND, parser, dataclasses.asdict(parser.config))
 
 
 @functools.cache
 def load_parser(path: Path) -> HeadParser:
     """Read what `save_parser` wrote; the same file is read once. Raises `MaquetteError` (MODEL_MISSING) for others."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            parser = HeadParser(ParserConfig(tuple(json.loads((file.metadata() or {})[_KEY])["widths"])))
-            parser.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as problem:
-        raise MaquetteError(
-            ErrorCode.MODEL_MISSING,
-            f"{path} holds no parser: make it with 'maquette train parser'.",
-            stage="portrait",
-            hint=str(problem),
-        ) from problem
-    return parser.eval().requires_grad_(False)
+    make = lambda told: HeadParser(ParserConfig(tuple(told["widths"])))  # noqa: E731
+    return load_network(path, _KIND, make, trained_by="parser", stage="portrait")

@@ -238,7 +238,7 @@ def load_bank(
                 "classes": CLASS_OF_SEGMENT[item["segmentation"]],
                 "world_to_camera": item["world_to_camera"],
                 "intrinsics": item["intrinsics"],
-                "portraits": torch.cat([_bytes(condition["rgb"]), _bytes(condition["alpha"])], 1),
+                "portraits": _portraits(condition, item["rgb"]),
                 "portrait_world_to_camera": condition["world_to_camera"],
                 "portrait_intrinsics": condition["intrinsics"],
                 "body": body,
@@ -259,6 +259,13 @@ def load_bank(
         attributes=[row["attributes"] for row in rows],
         half_size=half_size,
     )
+
+
+def _portraits(condition: dict[str, Any], rgb: Tensor) -> Tensor:
+    """Colours and alpha of the portraits, if a set has any."""
+    if "rgb" not in condition:
+        return torch.zeros(0, 4, *rgb.shape[-2:], dtype=torch.uint8)
+    return torch.cat([_bytes(condition["rgb"]), _bytes(condition["alpha"])], 1)
 
 
 def body_of(model: BodyModel, item: dict[str, Any]) -> Float[np.ndarray, "V 3"]:

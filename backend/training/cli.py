@@ -11,6 +11,8 @@ upsampler  the difference of the two to the upsampler, which joins the engine's 
 judges     a packed set to what `maquette evaluate heads` judges with: ``verifier.safetensors``,
            ``classifier.safetensors``
 baselines  packed set and planes to what an engine has to beat: ``baselines.safetensors``
+refiner    a packed set of large pictures and its planes to the network that makes stills sharp:
+           ``refiner.safetensors``
 parser     a set, not packed, to the network that tells hair, skin and garment in pictures: ``parser.safetensors``
 morphable  a packed set with several expressions of everybody to the weights of Morphable Diffusion, the folder
            ``morphable/weights``
@@ -48,6 +50,7 @@ STAGES = {
     "upsampler": "commands_rodin",
     "judges": "commands_judging",
     "baselines": "commands_judging",
+    "refiner": "commands_rodin",
     "parser": "commands_portrait",
     "morphable": "commands_morphable",
 }

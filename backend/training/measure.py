@@ -83,16 +83,20 @@ def contact_sheet(
     path: Path,
     views: tuple[int, ...] = (0, 3, 4),
 ) -> float:
-    """Portrait, then truth and render of some views, one head per row; returns the mean PSNR of the renders, dB."""
+    """Portrait, if there is one, then truth and render of some views, one head per row; returns the mean PSNR of the
+    renders, dB."""
     from backend.evaluation.held_out import write_picture
 
     rows, figures = [], []
+    views = tuple(view for view in views if view < bank.rgb.shape[1])
     for head in heads:
         drawn = render_head(bank, head, make(head), decoder, list(views))
         true = [view_of(bank, head, view)[1] for view in views]
         figures += [psnr(a, b) for a, b in zip(drawn, true, strict=True)]
-        portrait = bank.portraits[head, 0].permute(1, 2, 0).cpu().numpy() / 255
-        first = portrait[..., :3] * portrait[..., 3:] + 1 - portrait[..., 3:]
-        rows.append(np.hstack([first, *[picture for pair in zip(true, drawn, strict=True) for picture in pair]]))
+        first = []
+        for picture in bank.portraits[head, :1]:
+            portrait = picture.permute(1, 2, 0).cpu().numpy() / 255
+            first = [portrait[..., :3] * portrait[..., 3:] + 1 - portrait[..., 3:]]
+        rows.append(np.hstack([*first, *[picture for pair in zip(true, drawn, strict=True) for picture in pair]]))
     write_picture(path, np.vstack(rows))
     return float(np.mean(figures))

@@ -19,8 +19,8 @@ BOX = Path(__file__).parent / "data"
 VARIABLE = "MAQUETTE_WEIGHTS"
 MEMBERS = ("rodin", "verifier", "classifier", "baselines")
 """What is shipped together: the engine, and what `maquette evaluate` judges it with and against."""
-ALONE = ("parser",)
-"""What is shipped alone: the network that reads portraits for every engine."""
+ALONE = {"parser": "reads portraits", "refiner": "makes still pictures sharp"}
+"""What is shipped alone, and what it does, for every engine."""
 
 
 _MORPHABLE = ("morphable/weights", "morphable", ".")
@@ -61,7 +61,7 @@ def missing(name: str) -> str:
             f"or import the authors' ('maquette weights import'), and name their folder in {VARIABLE}."
         )
     if name in ALONE:
-        return "The network that reads portraits is not here: install Maquette again."
+        return f"The network that {ALONE[name]} is not here: install Maquette again."
     return f"The weights of the engine {name!r} are not here: choose the engine 'template', or train them."
 
 

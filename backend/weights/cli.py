@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
         "folder",
         type=Path,
         metavar="DIR",
-        help="holds rodin.safetensors and what it is judged with, or parser.safetensors, or all",
+        help="holds rodin.safetensors and what it is judged with, or parser.safetensors, refiner.safetensors, or all",
     )
     words = "convert a published checkpoint of Morphable Diffusion"
     importing = commands.add_parser("import", help=words, description=words)
@@ -79,8 +79,9 @@ def _ship(options: argparse.Namespace) -> None:
 
     paths = {name: options.folder / f"{name}.safetensors" for name in (*MEMBERS, *ALONE)}
     missing = [name for name, path in paths.items() if not path.is_file()]
-    if set(missing) - set(ALONE) and set(missing) != set(MEMBERS):
-        sentence = f"There is no {paths[missing[0]]}: train everything that belongs together first."
+    lacking = [name for name in MEMBERS if name in missing]
+    if len(missing) == len(paths) or 0 < len(lacking) < len(MEMBERS):
+        sentence = f"There is no {paths[lacking[0]]}: train everything that belongs together first."
         raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="weights")
     paths = {name: path for name, path in paths.items() if name not in missing}
     for name, path in paths.items():

@@ -66,17 +66,18 @@ def test_what_belongs_together_is_shipped_together(box, tmp_path, capfd):
     assert set(bundle.contents()) == set(bundle.MEMBERS) and bundle.faults() == []
 
 
-def test_the_parser_is_shipped_with_them_or_alone(box, tmp_path):
+@pytest.mark.parametrize("alone", bundle.ALONE)
+def test_what_reads_or_refines_pictures_is_shipped_with_them_or_alone(box, tmp_path, alone):
     before = bundle.contents()
-    (tmp_path / "parser.safetensors").write_bytes(b"parser")
+    (tmp_path / f"{alone}.safetensors").write_bytes(b"alone")
     assert main(["weights", "ship", str(tmp_path)]) == 0
-    assert set(bundle.contents()) == {*before, "parser"}
+    assert set(bundle.contents()) == {*before, alone}
     (tmp_path / "rodin.safetensors").write_bytes(b"half of what belongs together")
     assert main(["weights", "ship", str(tmp_path)]) == 2
     for name in bundle.MEMBERS:
         (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
     assert main(["weights", "ship", str(tmp_path)]) == 0
-    assert set(bundle.contents()) == {*bundle.MEMBERS, *bundle.ALONE} and bundle.faults() == []
+    assert set(bundle.contents()) == {*bundle.MEMBERS, alone} and bundle.faults() == []
 
 
 def test_what_is_not_there_is_said(box):
