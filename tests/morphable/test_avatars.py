@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import skimage
 import torch
 
 from backend.api import AvatarRequest
+from backend.evaluation import drawn
 from backend.export.arrays import read_npz
 from backend.morphable.weights import save_morphable
 from backend.pipeline import QUALITY, Quality, generate
@@ -42,3 +44,9 @@ def test_an_avatar_comes_out(tiny, tmp_path, monkeypatch):
     assert len(avatar.parts[0].shape_keys) > 40
     field = TriPlane.load(out / "triplane.safetensors")
     assert field.warp is not None and torch.isfinite(field.planes).all()
+    sheet = drawn.rows_of(out, tiny, 24, 1, 1.0)
+    assert sheet.shape == (4 * 24, 4 * 24 + 8 * 24, 3)
+    turn = sheet[72:, -96:].reshape(24, 4, 24, 3)
+    assert all(0.05 < (turn[:, k] < 0.9).any(-1).mean() < 0.95 for k in range(4)), "the avatar from four sides"
+    views = sheet[:24, 96:].reshape(24, 8, 24, 3)
+    assert len(np.unique(views.mean((0, 2, 3)).round(5))) == 8, "eight different views"
