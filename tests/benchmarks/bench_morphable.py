@@ -83,7 +83,7 @@ def as_written() -> Iterator[None]:
 
 
 def compare_small(count: int, steps: int) -> None:
-    model = random_model(MorphableConfig.small())
+    model = random_model(dataclasses.replace(MorphableConfig.small(), projected=False))
     views, vertices, scene, condition = setting(model, count)
     kept: list[torch.Tensor] = []
     options = {"steps": steps, "guidance": 2.0}
