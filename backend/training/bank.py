@@ -108,6 +108,18 @@ class HeadBank:
         lists = {k: [v[head] for head in heads] for k, v in values.items() if isinstance(v, list)}
         return dataclasses.replace(self, **rows, **lists)
 
+    def thinned(self, most: int) -> HeadBank:
+        """The same heads with pictures of at most `most` pixels along a side: of large ones every second, third...
+        pixel, as cameras with fewer of them would see it."""
+        step = -(-self.rgb.shape[-1] // most)
+        lenses = self.intrinsics.clone()
+        lenses[..., :2, :] /= step
+        lenses[..., :2, 2] += 0.5 - 0.5 / step
+        names = ("rgb", "alpha", "depth", "classes")
+        pictures = {name: getattr(self, name)[..., ::step, ::step] for name in names}
+        rims = torch.stack([rims_of(alpha[:, 0].float() / 255) for alpha in pictures["alpha"]])
+        return dataclasses.replace(self, **pictures, intrinsics=lenses, rims=rims)
+
     def warp(self, heads: Tensor) -> Float[Tensor, "B 3 R R R"] | None:
         """The warps of some heads."""
         return None if self.warps is None else self.warps[heads].float()

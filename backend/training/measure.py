@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from backend.training.bank import HeadBank
     from backend.training.base_stage import Encode
 
+_SHEET = 256
+"""Pixels along the side of a sheet's pictures, at most."""
 QUICK = RenderConfig(coarse_samples=48, fine_samples=24)
 
 
@@ -88,6 +90,7 @@ def contact_sheet(
     from backend.evaluation.held_out import write_picture
 
     rows, figures = [], []
+    bank = bank.thinned(_SHEET)
     views = tuple(view for view in views if view < bank.rgb.shape[1])
     for head in heads:
         drawn = render_head(bank, head, make(head), decoder, list(views))
@@ -95,7 +98,8 @@ def contact_sheet(
         figures += [psnr(a, b) for a, b in zip(drawn, true, strict=True)]
         first = []
         for picture in bank.portraits[head, :1]:
-            portrait = picture.permute(1, 2, 0).cpu().numpy() / 255
+            side = picture.shape[-1] // true[0].shape[0]
+            portrait = picture[:, ::side, ::side].permute(1, 2, 0).cpu().numpy() / 255
             first = [portrait[..., :3] * portrait[..., 3:] + 1 - portrait[..., 3:]]
         rows.append(np.hstack([*first, *[picture for pair in zip(true, drawn, strict=True) for picture in pair]]))
     write_picture(path, np.vstack(rows))

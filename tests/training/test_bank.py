@@ -41,6 +41,16 @@ def test_rays_meet_the_ball_where_alpha_says(balls):
     torch.testing.assert_close(rays.rgb[~hit], torch.ones_like(rays.rgb[~hit]))
 
 
+def test_thinned_pictures_show_the_ball_where_it_is(balls):
+    thin = balls.thinned(24)
+    assert thin.rgb.shape[-1] == 22 and balls.thinned(64).rgb.shape == balls.rgb.shape
+    rays = thin.draw_rays(torch.arange(6), 2000, 3, torch.Generator().manual_seed(4))
+    middle = -(rays.origins * rays.directions).sum(-1) / rays.directions.square().sum(-1)
+    nearest = (rays.origins + middle[..., None] * rays.directions).norm(dim=-1)
+    hit = rays.alpha[..., 0] > 0.5
+    assert (nearest[hit] < BALL + 0.01).all() and (nearest[~hit] > BALL - 0.01).all()
+
+
 def test_outlines_get_more_rays_than_their_pixels_would(balls):
     rims = rims_of(torch.zeros(1, 64, 64).index_fill(2, torch.arange(20, 40), 1.0), 50)
     assert set((rims % 64).flatten().tolist()) == {18, 19, 20, 21, 38, 39, 40, 41}
