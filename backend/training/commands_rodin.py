@@ -13,9 +13,6 @@ from backend.training.recipes import read_recipe
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
-
-    from backend.training.refiner_stage import Pairs
 
 
 def base(options: argparse.Namespace) -> None:
@@ -95,45 +92,24 @@ def upsampler(options: argparse.Namespace) -> None:
 def refiner(options: argparse.Namespace) -> None:
     """Stage "refiner"."""
     from backend.rodin.refiner import save_refiner
-    from backend.training.refiner_stage import RefinerStage, RefinerStageConfig, write_sheet
+    from backend.training.refiner_stage import RefinerStage, RefinerStageConfig, load_renders, write_sheet
 
     config = read_recipe(RefinerStageConfig, "refiner", options.config)
+    try:
+        stage = RefinerStage(load_renders(options.data, options.heads), config, options.device)
+    except (OSError, ValueError) as problem:
+        sentence = f"{options.data} cannot be read: {problem}."
+        raise MaquetteError(ErrorCode.BAD_REQUEST, sentence, stage="train") from None
     folder = options.out / "refiner"
-    pairs = _pairs(options, folder)
-    stage = RefinerStage(pairs, config, options.device)
     resume(stage, folder)
-    stage.run(report=Run(folder, options.minutes, config.steps, lambda: stage.save(folder)))
+
+    def show() -> None:
+        stage.save(folder)
+        write_sheet(stage, stage.averaged_model().refiner, folder / "samples.png")
+
+    stage.run(report=Run(folder, options.minutes, config.steps, show))
     if not team.leads():
         return
-    stage.save(folder)
-    trained = stage.averaged_model().cpu().refiner
-    save_refiner(options.out / "refiner.safetensors", trained)
-    write_sheet(trained, pairs, folder / "samples.png")
+    show()
+    save_refiner(options.out / "refiner.safetensors", stage.averaged_model().cpu().refiner)
     print(f"Done: {options.out / 'refiner.safetensors'}, {stage.seconds:.0f} s.")
-
-
-def _pairs(options: argparse.Namespace, folder: Path) -> Pairs:
-    """The pairs of the set and its planes: drawn once, since that takes seconds for each."""
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
-    from backend.training.refiner_stage import Pairs, draw_pairs
-
-    bank = inputs.bank(options)
-    planes = inputs.load_planes(options.out)[: len(bank)]
-    told = {"of": f"{bank.fingerprint()}, {planes.float().sum().item()}"}
-    path = folder / "pairs.safetensors"
-    if path.exists():
-        with safe_open(str(path), framework="pt") as file:
-            if file.metadata() == told:
-                return Pairs(file.get_tensor("small"), file.get_tensor("large"))
-    say = lambda heads: print(f"pictures of {heads}/{len(bank)} fields", flush=True)  # noqa: E731
-    try:
-        pairs = draw_pairs(bank, planes.to(options.device), inputs.load_decoder(options.out).to(options.device), say)
-    except ValueError as problem:
-        raise MaquetteError(ErrorCode.BAD_REQUEST, f"{options.data}: {problem}.", stage="train") from None
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file({"small": pairs.small, "large": pairs.large}, partial, told)
-    partial.replace(path)
-    return pairs
