@@ -21,7 +21,6 @@ from backend.radiance.renderer import render_view
 from backend.weights.network_file import load_network, save_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from jaxtyping import Float
@@ -33,6 +32,8 @@ SCALE = 4
 """How many times as wide and high a refined picture is."""
 DRAWN = 256
 """Pixels along the side of a field's picture, as in the paper."""
+_HAZE = (0.15, 0.95)
+"""Where alpha begins and ends to count: sharp outlines before what is left of a field's fog look cut out."""
 _KIND = "refiner"
 
 
@@ -87,26 +88,22 @@ def refine(refiner: Refiner, small: Float[np.ndarray, "h w 4"]) -> Float[np.ndar
     return made
 
 
-def draw_small(
-    field: TriPlane, camera: Camera, grid: OccupancyGrid, progress: Callable[[float], None] | None = None
-) -> Float[np.ndarray, "h w 4"]:
-    """What `camera` sees of `field`, as `refine` takes it."""
-    drawn = render_view(field, camera, occupancy=grid, background=(0, 0, 0), progress=progress)
-    return np.concatenate([drawn.rgb, drawn.alpha[..., None]], -1)
+def draw_small(field: TriPlane, camera: Camera, grid: OccupancyGrid) -> Float[np.ndarray, "h w 4"]:
+    """What `camera` sees of `field`, as `refine` takes it, without the haze around it."""
+    drawn = render_view(field, camera, occupancy=grid)
+    low, high = _HAZE
+    alpha = ((drawn.alpha - low) / (high - low)).clip(0, 1)[..., None]
+    return np.concatenate([drawn.rgb * alpha, alpha], -1)
 
 
 def draw_still(
-    refiner: Refiner,
-    field: TriPlane,
-    azimuth_degrees: float,
-    elevation_degrees: float,
-    progress: Callable[[float], None] | None = None,
+    refiner: Refiner, field: TriPlane, azimuth_degrees: float, elevation_degrees: float
 ) -> Float[np.ndarray, "H W 4"]:
     """Head and bust from one side, 1024 x 1024 pixels, straight sRGB and alpha."""
     camera = Camera.orbit(
         azimuth_degrees, elevation_degrees, distance=1.35, fov_degrees=21.5, size=DRAWN, target=(0.0, 0.0, -0.03)
     )
-    made = refine(refiner, draw_small(field, camera, OccupancyGrid.build(field), progress))
+    made = refine(refiner, draw_small(field, camera, OccupancyGrid.build(field)))
     made[..., :3] = (made[..., :3] / np.maximum(made[..., 3:], 1e-3)).clip(0, 1)
     return made
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from backend.rodin.refiner import SCALE, Refiner, RefinerConfig, enlarged
 from backend.training.judge_stage import blur
@@ -46,14 +45,14 @@ class RefinerStageConfig:
     patch: int = 48
     rate: float = 5e-4
     warm_up: int = 100
-    final_rate: float = 0.05
+    final_rate: float = 0.2
     weight_decay: float = 0.0
     average: float = 0.998
-    blurred: tuple[float, float] = (0.6, 3.0)
+    blurred: tuple[float, float] = (0.3, 2.6)
     speckles: float = 0.04
-    critic_start: float = 0.3
+    critic_start: float = 0.8
     critic_weight: float = 0.03
-    critic_pace: float = 0.4
+    critic_pace: float = 2.0
     critic_width: int = 32
     seed: int = 0
 
@@ -85,8 +84,8 @@ class Critic(nn.Module):
         sizes = [8, width, 2 * width, 3 * width]
         layers: list[nn.Module] = []
         for one, other in itertools.pairwise(sizes):
-            layers += [spectral_norm(nn.Conv2d(one, other, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(sizes[-1], 1, 3, padding=1)))
+            layers += [nn.Conv2d(one, other, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(sizes[-1], 1, 3, padding=1))
 
     def forward(self, picture: Float[Tensor, "B 4 S S"], told: Float[Tensor, "B 4 S S"]) -> Float[Tensor, "B 1 s s"]:
         return self.layers(torch.cat([picture, told], 1) * 2 - 1)
