@@ -77,6 +77,19 @@ def test_a_file_gives_back_the_same_refiner(refiner, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "refiner.safetensors"]
 
 
+def test_the_shipped_one_makes_a_soft_outline_sharp_and_leaves_colours_alone():
+    """A disc of skin that fades over ten pixels, as outlines of fields do."""
+    y, x = np.mgrid[:64, :64] - 31.5
+    alpha = (0.5 + (20 - np.hypot(x, y)) / 10).clip(0, 1)[..., None]
+    made = refine(
+        load_refiner(bundle.BOX / "refiner.safetensors"), np.concatenate([alpha * (0.8, 0.6, 0.5), alpha], -1)
+    )
+    fading = lambda picture: float(((picture > 0.1) & (picture < 0.9)).mean())  # noqa: E731
+    assert fading(made[..., 3]) < 0.8 * fading(alpha)
+    assert abs(made[..., 3].mean() - alpha.mean()) < 0.02, "it neither grows nor shrinks"
+    np.testing.assert_allclose(made[112:144, 112:144, :3].mean((0, 1)), (0.8, 0.6, 0.5), atol=0.02)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"words"])
 def test_a_file_that_holds_none_is_refused(tmp_path, content):
     path = tmp_path / "refiner.safetensors"
