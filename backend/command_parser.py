@@ -167,7 +167,7 @@ def _add_views(commands: argparse._SubParsersAction[Parser], run: Run) -> None:
         "--steps", type=_whole_number, default=20, metavar="N", help="of sampling (default: %(default)s)"
     )
     views.add_argument(
-        "--guidance", type=_number, default=2.0, metavar="X", help="1 is without guidance (default: %(default)s)"
+        "--guidance", type=_number, metavar="X", help="1 is without guidance (default: what the weights say)"
     )
     views.add_argument("--seed", type=_whole_number, default=0, metavar="N", help="same seed, same pictures")
     views.add_argument("--device", default="auto", metavar="|".join(DEVICES), help="where to compute (default: auto)")

@@ -34,7 +34,7 @@ _MOST_VIEWS, _MOST_STEPS, _MOST_GUIDANCE, _MOST_ROWS = 64, 1000, 20, 500
 class ViewsRequest:
     """`expressions` as `body_model.expression_words` reads them, `expressions_of` pictures whose expression is taken;
     with neither, the portrait's own. `weights` is a folder of Morphable Diffusion's, None for those that are found; so
-    many `views` as it wants when None. The rest as in `morphable.engine.draw_views`."""
+    many `views` as it wants when None, and its own `guidance`. The rest as in `morphable.engine.draw_views`."""
 
     portrait: Path
     expressions: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class ViewsRequest:
     weights: Path | None = None
     views: int | None = None
     steps: int = 20
-    guidance: float = 2.0
+    guidance: float | None = None
     seed: int = 0
     device: str = "auto"
 
@@ -55,7 +55,7 @@ class ViewsRequest:
                 raise _refused(f"The number of {name} must be a whole number from 1 to {most}.")
         if not 0 <= self.seed < 2**32:
             raise _refused("The seed must be a whole number from 0 to 4294967295.")
-        if not 0 <= self.guidance <= _MOST_GUIDANCE:
+        if self.guidance is not None and not 0 <= self.guidance <= _MOST_GUIDANCE:
             raise _refused(f"The guidance must be a number from 0 to {_MOST_GUIDANCE}.")
         if self.device not in DEVICES:
             raise _refused(f"Unknown device {self.device!r}: choose one of {', '.join(DEVICES)}.")

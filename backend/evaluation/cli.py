@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     views.add_argument("--weights", type=_named, action="append", default=[], metavar="NAME=DIR", help="a row; repeat")
     views.add_argument("--people", type=_count, default=16, metavar="N", help="the last N of the set (default: 16)")
     views.add_argument("--steps", type=_count, default=50, metavar="N", help="of sampling (default: %(default)s)")
-    views.add_argument("--guidance", type=float, default=2.0, metavar="X", help="(default: %(default)s)")
+    views.add_argument("--guidance", type=float, metavar="X", help="(default: what the weights say)")
     views.add_argument("--template", action="store_true", help="a row of the template engine's views")
     views.add_argument(
         "--mesh-error", type=_millimetres, action="append", default=[], metavar="MM", help="rows; repeat"
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     text = "of sampling (default: %(default)s)"
     studies.add_argument("--sampling-steps", type=_count, default=10, metavar="N", help=text)
-    studies.add_argument("--guidance", type=float, default=1.0, metavar="X", help="(default: %(default)s)")
+    studies.add_argument("--guidance", type=float, metavar="X", help="(default: what the weights say)")
     studies.add_argument("--only", type=lambda words: tuple(words.split(",")), metavar="A,B", help="these variants")
     studies.add_argument("--threads", type=int, metavar="N", help="of the CPU")
     studies.add_argument("--out", type=Path, required=True, metavar="DIR", help="the same folder goes on")

@@ -36,7 +36,7 @@ _VIEWS = 16
 _TURN = (0, 45, 90, 180)
 
 
-def rows_of(folder: Path, network: MorphableDiffusion, size: int, steps: int, guidance: float) -> np.ndarray:
+def rows_of(folder: Path, network: MorphableDiffusion, size: int, steps: int, guidance: float | None) -> np.ndarray:
     """Four rows of eight pictures behind the portrait, which the folder's report names."""
     request = json.loads((folder / "report.json").read_text(encoding="utf-8"))["request"]
     portrait = load_portraits([Path(request["portraits"][0])])[0]
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("avatars", type=Path, nargs="+", metavar="AVATAR_DIR")
     parser.add_argument("--size", type=int, default=128, help="pixels of each picture")
     parser.add_argument("--steps", type=int, default=20, help="of sampling")
-    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--guidance", type=float, help="default: what the weights say")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     options = parser.parse_args()
     network = load_morphable(require("morphable"))

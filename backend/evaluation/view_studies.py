@@ -61,7 +61,7 @@ class StudyRequest:
     only: tuple[str, ...]
     steps: int = 300
     sampling_steps: int = 10
-    guidance: float = 1.0
+    guidance: float | None = None
 
 
 def run_studies(request: StudyRequest, say: Callable[[str], None] = print) -> dict[str, Any]:

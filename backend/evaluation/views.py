@@ -74,7 +74,7 @@ class ViewsRequest:
     out: Path
     people: int | None
     steps: int
-    guidance: float
+    guidance: float | None
     template: bool = False
     mesh_errors: tuple[float, ...] = ()
     device: str = "cpu"

@@ -25,6 +25,7 @@ class MorphableConfig:
     `dense_branch`: whether the lifted views also go through a dense 3D network (F_G of the paper), which both published
     models do not. `projected`: whether the U-Net is also shown the portrait as it lies on the mesh (`projection`), and
     says what differs from that; only for networks that predict clean pixels.
+    `guidance`: how far to go with it where nobody says; 1 is without.
     `meshless`: whether it was trained, as a baseline, with the same mean head for everybody.
     `body_model`: whose vertices the networks know; empty in weights that do not say, see `mesh_model`.
     """
@@ -50,6 +51,7 @@ class MorphableConfig:
     encoder_patch: int = 14
     dense_branch: bool = False
     projected: bool = False
+    guidance: float = 2.0
     meshless: bool = False
     body_model: str = ""
 
@@ -89,6 +91,7 @@ class MorphableConfig:
             encoder_layers=4,
             encoder_patch=28,
             projected=True,
+            guidance=1.0,
         )
 
     @classmethod

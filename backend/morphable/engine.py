@@ -76,15 +76,15 @@ def draw_views(
     expression: Mapping[str, float] | None = None,
     count: int | None = None,
     steps: int = 20,
-    guidance: float = 2.0,
+    guidance: float | None = None,
     device: str = "auto",
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> DrawnViews:
     """The person of `portrait` from `count` sides (those of `model.config` if not said), the character's right first.
 
     `expression` are weights of ARKit's shapes; None is the portrait's own. `steps` of DDIM with eta 1, `guidance` as in
-    the paper. `device` is one of `backend.api.DEVICES`; noise is drawn on the CPU, so a seed means the same on all.
-    `progress` gets the finished fraction after each step and may raise to cancel.
+    the paper, that of `model.config` if not said. `device` is one of `backend.api.DEVICES`; noise is drawn on the CPU,
+    so a seed means the same on all. `progress` gets the finished fraction after each step and may raise to cancel.
 
     Raises `MaquetteError` (BAD_REQUEST) when the weights are for another body model or another number of views, or when
     there is no such device.
@@ -109,6 +109,7 @@ def draw_views(
         drawn = _drawn(config, fit, vertices, signed[0], camera, stage) if config.projected else None
         condition = model.condition(signed.to(place), noise.to(place), None if drawn is None else drawn.to(place))
     scene = make_scene(stage.views, torch.from_numpy(stage.mesh).float()[None].to(place), config)
+    guidance = config.guidance if guidance is None else guidance
     drawn = sample(model, scene, condition, generator, steps=steps, guidance=guidance, progress=progress)[0]
     return DrawnViews(
         drawn.permute(0, 2, 3, 1).float().cpu().numpy(),

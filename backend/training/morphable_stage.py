@@ -142,10 +142,11 @@ def draw_views(
     told: Int[Tensor, " B"],
     *,
     steps: int = 20,
-    guidance: float = 2.0,
+    guidance: float | None = None,
     seed: int = 0,
 ) -> Float[Tensor, "B N 3 S S"]:
-    """All views of some items in [0, 1], from the first portraits of the items `told`."""
+    """All views of some items in [0, 1], from the first portraits of the items `told`, with the weights' own guidance
+    if not said."""
     from backend.morphable.sampler import sample
 
     config, generator = model.config, torch.Generator().manual_seed(seed)
@@ -156,4 +157,5 @@ def draw_views(
     scene = make_scene(subjects.views(items, every), subjects.meshes(items, config), config)
     drawn = subjects.drawn(items, told, torch.zeros_like(told), every.expand(len(items), -1), config)
     condition = model.condition(portrait, noise, drawn)
+    guidance = config.guidance if guidance is None else guidance
     return sample(model, scene, condition, generator, steps=steps, guidance=guidance)

@@ -139,6 +139,16 @@ def test_the_same_seed_draws_the_same_and_the_expression_is_the_mesh_s(person, t
     assert np.array_equal(open_.shown, own.shown)
 
 
+def test_guidance_is_what_the_weights_say_unless_asked(person, tiny, monkeypatch):
+    drawn = {}
+    for own in (1.0, 3.0):
+        monkeypatch.setattr(tiny, "config", dataclasses.replace(TINY, guidance=own))
+        drawn[own] = [draw_views(tiny, *person, seed=0, count=2, steps=2, guidance=asked) for asked in (None, 1.0, 3.0)]
+    for own, (said, one, three) in drawn.items():
+        assert np.array_equal(said.pictures, (one if own == 1.0 else three).pictures)
+        assert not np.array_equal(one.pictures, three.pictures)
+
+
 def test_weights_without_a_mesh_are_shown_the_mean_head(person, tiny, scenes, monkeypatch):
     monkeypatch.setattr(tiny, "config", dataclasses.replace(TINY, meshless=True))
     draw_views(tiny, *person, seed=0, expression={"jawOpen": 1.0}, count=2, steps=1)
