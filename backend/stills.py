@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def draw(avatar: Path, out: Path, azimuth_degrees: float = 0.0, elevation_degrees: float = 0.0) -> None:
     """Write a PNG of 1024 x 1024 pixels with straight alpha: head and bust of the avatar in the folder `avatar`.
 
-    Raises `MaquetteError`: BAD_REQUEST when there is no avatar, or one that was only rigged; MODEL_MISSING without a
+    Raises `MaquetteError`: BAD_REQUEST when there is no avatar, or one without a field; MODEL_MISSING without a
     refiner; OUTPUT_NOT_WRITABLE or DISK_FULL, and `out` is as it was.
     """
     path = avatar / "triplane.safetensors"
