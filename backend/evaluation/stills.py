@@ -17,9 +17,7 @@ import torch
 from backend.api import ErrorCode
 from backend.errors import MaquetteError
 from backend.evaluation.figures import psnr, ssim
-from backend.radiance.cameras import Camera
 from backend.radiance.occupancy import OccupancyGrid
-from backend.radiance.supervision import View, crop_view
 from backend.rodin.refiner import SCALE, draw_small
 
 if TYPE_CHECKING:
@@ -101,21 +99,16 @@ def pairs(
 ) -> list[tuple[Float[Tensor, "4 s s"], Float[Tensor, "4 S S"]]]:
     """All views of a head: the field's picture, and the render, `SCALE` times as large; sRGB times alpha, and alpha.
     What lies outside of the field's cube is in neither."""
-    from backend.training.measure import field_of
+    from backend.training.measure import field_of, seen_in_cube
 
     field = field_of(bank, head, planes.float(), decoder)
     grid = OccupancyGrid.build(field)
     size = bank.rgb.shape[-1]
     found = []
     for view in range(bank.rgb.shape[1]):
-        matrix, lens = (part[head, view].double().numpy() for part in (bank.world_to_camera, bank.intrinsics))
-        camera = Camera(matrix, lens, size, size)
-        rgb = bank.rgb[head, view].permute(1, 2, 0).numpy() / np.float32(255)
-        alpha = bank.alpha[head, view, 0].numpy() / np.float32(255)
-        depth = bank.depth[head, view, 0].numpy() / np.float32(1000)
-        seen, counts = crop_view(View(rgb, alpha, depth, camera), bank.half_size)
+        seen, counts = seen_in_cube(bank, head, view)
         alpha = (seen.alpha * counts)[..., None]
-        drawn = draw_small(field, camera.resized(size // SCALE, size // SCALE), grid)
+        drawn = draw_small(field, seen.camera.resized(size // SCALE, size // SCALE), grid)
         share = counts.reshape(size // SCALE, SCALE, size // SCALE, SCALE).mean((1, 3), dtype=np.float32)
         both = drawn * share[..., None], np.concatenate([seen.rgb * alpha, alpha], -1)
         found.append(tuple(torch.from_numpy(np.asarray(each, np.float32)).permute(2, 0, 1) for each in both))

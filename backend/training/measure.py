@@ -34,16 +34,21 @@ QUICK = RenderConfig(coarse_samples=48, fine_samples=24)
 
 
 def view_of(bank: HeadBank, head: int, view: int) -> tuple[Camera, Float[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
-    """Camera, picture over white and which pixels count: what lies outside the cube no planes can show, so it is white,
-    and pixels in which it hides the rest do not count."""
+    """Camera, picture over white and which pixels count, see `seen_in_cube`: what lies outside is white."""
+    seen, counts = seen_in_cube(bank, head, view)
+    over_white = seen.rgb * seen.alpha[..., None] + 1 - seen.alpha[..., None]
+    return seen.camera, over_white.astype(np.float32), counts
+
+
+def seen_in_cube(bank: HeadBank, head: int, view: int) -> tuple[View, Bool[np.ndarray, "H W"]]:
+    """A view of a bank without what lies outside the cube, which no planes can show, and which pixels count: those in
+    which that does not hide the rest."""
     k = bank.intrinsics[head, view].double().cpu().numpy()
     height, width = bank.rgb.shape[-2:]
     camera = Camera(bank.world_to_camera[head, view].double().cpu().numpy(), k, width, height)
     rgb = bank.rgb[head, view].permute(1, 2, 0).cpu().numpy() / 255.0
     alpha, depth = bank.alpha[head, view, 0].cpu().numpy() / 255.0, bank.depth[head, view, 0].cpu().numpy() / 1000.0
-    seen, counts = crop_view(View(rgb, alpha, depth, camera), bank.half_size)
-    over_white = seen.rgb * seen.alpha[..., None] + 1 - seen.alpha[..., None]
-    return camera, over_white.astype(np.float32), counts
+    return crop_view(View(rgb, alpha, depth, camera), bank.half_size)
 
 
 def field_of(bank: HeadBank, head: int, planes: torch.Tensor, decoder: Decoder) -> TriPlane:
