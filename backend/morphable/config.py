@@ -24,7 +24,7 @@ class MorphableConfig:
     view, which is simpler than noise, so that far fewer steps of training make a picture.
     `dense_branch`: whether the lifted views also go through a dense 3D network (F_G of the paper), which both published
     models do not. `projected`: whether the U-Net is also shown the portrait as it lies on the mesh (`projection`), and
-    says what differs from that; only for networks that predict clean pixels.
+    single pixels are chosen from that or drawn (`pixel_head`); only for networks that predict clean pixels.
     `guidance`: how far to go with it where nobody says; 1 is without.
     `meshless`: whether it was trained, as a baseline, with the same mean head for everybody.
     `body_model`: whose vertices the networks know; empty in weights that do not say, see `mesh_model`.
@@ -58,6 +58,11 @@ class MorphableConfig:
     def __post_init__(self) -> None:
         if self.projected and (self.autoencoder or self.prediction != "sample"):
             raise ValueError("only networks that predict clean pixels can be shown the portrait on the mesh")
+
+    @property
+    def block(self) -> int:
+        """Pixels along the side of what is one place of the map."""
+        return self.image_size // self.map_size
 
     @property
     def half_texel(self) -> float:

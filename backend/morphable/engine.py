@@ -16,7 +16,7 @@ from backend.errors import MaquetteError
 from backend.meshing.mesh import vertex_normals
 from backend.morphable.heads import as_signed, into_world, over_white, skin_vertices
 from backend.morphable.meshes import HEAD, published_placement
-from backend.morphable.projection import drawn_triangles, lay, shown_in, surface_of
+from backend.morphable.projection import above_cut, drawn_triangles, lay, shown_in, surface_of
 from backend.morphable.sampler import sample
 from backend.morphable.scene import make_scene
 from backend.morphable.views import Views, face_views
@@ -181,7 +181,7 @@ def _drawn(
     lens, matrix = (each[0].double().numpy() for each in into_world(from_head, pinhole, size, config))
     shown = shown_in(HEAD(before), triangles, lens, matrix, size, half)
     lenses, matrices = (each[0].double().numpy() for each in (stage.views.intrinsics, stage.views.world_to_camera))
-    surface = surface_of(HEAD(now), triangles, lenses, matrices, size, half)
+    surface = surface_of(HEAD(now), triangles, above_cut(fit.model), lenses, matrices, size, half)
     normals = torch.from_numpy(vertex_normals(HEAD(now), triangles)).float()
     rotation = stage.views.world_to_camera[0, :, :, :3]
     return lay(picture, shown, normals, surface, torch.from_numpy(triangles).long(), rotation)[None]

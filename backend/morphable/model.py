@@ -13,7 +13,7 @@ from backend.morphable.autoencoder import decode, encode, make_autoencoder
 from backend.morphable.embeddings import TimeEmbedding
 from backend.morphable.frustum import FrustumNet, frustum_volume
 from backend.morphable.image_encoder import ImageEncoder
-from backend.morphable.projection import as_picture
+from backend.morphable.pixel_head import PixelHead
 from backend.morphable.spatial_volume import SpatialVolume
 from backend.morphable.unet import ViewUNet
 
@@ -67,6 +67,8 @@ class MorphableDiffusion(nn.Module):
         self.spatial_volume = SpatialVolume(config)
         self.frustum_net = FrustumNet(config.volume_channels)
         self.denoiser = ViewUNet(config)
+        if config.projected:
+            self.pixel_head = PixelHead()
         self.autoencoder: Any = make_autoencoder(config.latent_scale) if config.autoencoder else None
         self.image_encoder = ImageEncoder(
             width=config.encoder_width,
@@ -93,13 +95,16 @@ class MorphableDiffusion(nn.Module):
         return self._in_blocks(pictures)
 
     def _in_blocks(self, pictures: Float[Tensor, "B c H W"]) -> Float[Tensor, "B C h w"]:
-        return F.pixel_unshuffle(pictures, self.config.image_size // self.config.map_size)
+        return F.pixel_unshuffle(pictures, self.config.block)
+
+    def _in_pixels(self, blocks: Float[Tensor, "B C h w"]) -> Float[Tensor, "B c H W"]:
+        return F.pixel_shuffle(blocks, self.config.block)
 
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
         """Pictures in about [-1, 1]; one at a time, because decoding takes more memory than denoising."""
         if self.autoencoder is not None:
             return torch.cat([decode(self.autoencoder, each[None]) for each in latents])
-        return F.pixel_shuffle(latents, self.config.image_size // self.config.map_size)
+        return self._in_pixels(latents)
 
     def volume(
         self, noisy: Float[Tensor, "B N C H W"], steps: Int[Tensor, "B"], scene: Scene
@@ -129,5 +134,6 @@ class MorphableDiffusion(nn.Module):
             return self.denoiser(torch.cat(beside, 1), steps, condition.vector, frusta)
         assert condition.drawn is not None, "networks that are shown the portrait on the mesh need it"
         beside.append(self._in_blocks(condition.drawn))
-        differs = self.denoiser(torch.cat(beside, 1), steps, condition.vector, frusta)
-        return self._in_blocks(as_picture(condition.drawn)) + differs
+        features = self.denoiser(torch.cat(beside, 1), steps, condition.vector, frusta)
+        pixels = self.pixel_head(self._in_pixels(features), self._in_pixels(views), condition.drawn)
+        return self._in_blocks(pixels)

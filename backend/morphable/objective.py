@@ -89,6 +89,8 @@ def parameter_groups(model: MorphableDiffusion) -> list[dict[str, Any]]:
     new = [model.time_embedding, model.spatial_volume, model.frustum_net]
     if model.autoencoder is None:
         new.append(model.image_encoder)
+    if model.config.projected:
+        new.append(model.pixel_head)
     return [
         {"params": list(model.denoiser.parameters()), "lr": UNET_RATE},
         {"params": [parameter for part in new for parameter in part.parameters()], "lr": CONDITIONING_RATE},

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 
 from backend.meshing.mesh import vertex_normals
 from backend.meshing.rasterizer import rasterize
+from synthetic_data.appearance.cutting import bust
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int, UInt8
+    from jaxtyping import Bool, Float, Int, UInt8
     from torch import Tensor
 
     from backend.body_model.base import BodyModel
@@ -28,6 +29,9 @@ CHANNELS = 8
 in the view's axes, and whether there is no mesh at all."""
 _HIDDEN = 0.01
 """Depth behind what is nearest to the portrait's camera from which on a vertex is hidden; 4 mm."""
+_INSIDE = 0.3
+"""How far a normal points away where the inside of the mesh is seen, which the portrait never shows; less is a rounding
+outline."""
 _FACING = (0.1, 0.35)
 """Cosines to the portrait's camera between which a vertex begins to count as shown."""
 
@@ -48,10 +52,16 @@ class Shown(NamedTuple):
 
 
 def drawn_triangles(model: BodyModel) -> Int[np.ndarray, "F 3"]:
-    """What is drawn of a body model: all but its lashes and a garment."""
+    """What is drawn of a body model: its bust (`above_cut`) without lashes and garment."""
     topology = model.topology
     parts = [part for name, part in topology.parts.items() if name not in ("lashes", "garment")]
-    return topology.faces[np.sort(np.concatenate(parts))]
+    faces = topology.faces[np.sort(np.concatenate(parts))]
+    return faces[(above_cut(model) > 0)[faces].any(1)]
+
+
+def above_cut(model: BodyModel) -> Float[np.ndarray, " W"]:
+    """Metres of each vertex from the cut where the busts of the training set end, positive inside."""
+    return bust(model.template)
 
 
 def pixels_of(
@@ -66,14 +76,20 @@ def pixels_of(
 def surface_of(
     body: Float[np.ndarray, "W 3"],
     triangles: Int[np.ndarray, "F 3"],
+    above: Float[np.ndarray, " W"],
     lenses: Float[np.ndarray, "N 4 4"],
     matrices: Float[np.ndarray, "N 3 4"],
     size: int,
     half: float,
 ) -> Surface:
-    """What each view shows of a mesh in the networks' world."""
+    """What each view shows of a mesh in the networks' world, down to where it is no longer `above` the cut; there one
+    may look into it."""
+
+    def visible(faces: Int[np.ndarray, " n"], weights: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+        return (above[triangles[faces]] * weights).sum(1) > 0
+
     found = [
-        rasterize(pixels_of(body, lens, matrix, half), triangles, size, size, cull="back")
+        rasterize(pixels_of(body, lens, matrix, half), triangles, size, size, visible=visible)
         for lens, matrix in zip(lenses, matrices, strict=True)
     ]
     faces = np.stack([one.face_index for one in found]).astype(np.int16)
@@ -122,7 +138,7 @@ def lay(
         portrait[None].expand(len(told), -1, -1, -1), told[..., :2], padding_mode="border", align_corners=False
     )
     facing = torch.einsum("nij,nhwj->nihw", rotations, told[..., 3:])
-    seen = told[..., 2][:, None]
+    seen = told[..., 2][:, None] * (facing[:, 2:] < _INSIDE)
     return torch.cat([colour * seen, seen, facing, none[:, None].to(seen)], 1)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from backend.morphable.depth_attention import DepthBlock
+from backend.morphable.pixel_head import FEATURES
 from backend.morphable.projection import CHANNELS
 
 if TYPE_CHECKING:
@@ -23,12 +24,17 @@ _HEADS = 8
 
 def _inputs(config: MorphableConfig) -> int:
     """The noisy view, the portrait, and the portrait on the mesh."""
-    block = config.image_size // config.map_size
-    return 2 * config.map_channels + (CHANNELS * block**2 if config.projected else 0)
+    return 2 * config.map_channels + (CHANNELS * config.block**2 if config.projected else 0)
+
+
+def _outputs(config: MorphableConfig) -> int:
+    """The noise or the clean view, or what the pixel head makes that of."""
+    return FEATURES * config.block**2 if config.projected else config.map_channels
 
 
 class ViewUNet(nn.Module):
-    """Noisy view, the portrait's map beside it, its vector and the view's frustum features to the view's noise.
+    """Noisy view, the portrait's map beside it, its vector and the view's frustum features to the view's noise, or to
+    the features of the pixel head.
 
     Depth attention stands after the middle block and after every decoder block but those of the coarsest level; it
     comes after a block's up-sampling and so reads the frustum features of the next finer level.
@@ -44,7 +50,7 @@ class ViewUNet(nn.Module):
         self.unet: Any = UNet2DConditionModel(
             sample_size=config.map_size,
             in_channels=_inputs(config),
-            out_channels=config.map_channels,
+            out_channels=_outputs(config),
             down_block_types=(*("DownBlock2D",) * plain, *("CrossAttnDownBlock2D",) * attending, "DownBlock2D"),
             up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * attending, *("UpBlock2D",) * plain),
             block_out_channels=widths,
@@ -65,7 +71,7 @@ class ViewUNet(nn.Module):
         steps: Int[Tensor, "B"],
         context: Float[Tensor, "B 1 K"],
         frusta: Sequence[Float[Tensor, "B k d h w"]],
-    ) -> Float[Tensor, "B C H W"]:
+    ) -> Float[Tensor, "B O H W"]:
         """`frusta` finest first, one for each level of the U-Net."""
         unet = self.unet
         embedding = unet.time_embedding(unet.time_proj(steps).to(view.dtype))

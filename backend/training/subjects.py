@@ -12,7 +12,7 @@ import torch
 from backend.meshing.mesh import vertex_normals
 from backend.morphable.heads import as_signed, into_world, over_white, skin_vertices
 from backend.morphable.meshes import HEAD
-from backend.morphable.projection import Shown, Surface, drawn_triangles, lay, shown_in, surface_of
+from backend.morphable.projection import Shown, Surface, above_cut, drawn_triangles, lay, shown_in, surface_of
 from backend.morphable.views import Views
 from backend.training.bank import body_of
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Subjects:
     """I items, each a person in one expression: `pictures` are N views and `portraits` P pictures as people take them,
     both over white; `body` are all vertices and `mean` those of the mean head, `skin` the ones that make the volume,
-    `triangles` those that are drawn; then the cameras of views and portraits; `person` says which items are the same
-    person."""
+    `triangles` those that are drawn as far as they are `above` the bust's cut; then the cameras of views and portraits;
+    `person` says which items are the same person."""
 
     pictures: UInt8[Tensor, "I N 3 S S"]
     portraits: UInt8[Tensor, "I P 3 S S"]
@@ -38,6 +38,7 @@ class Subjects:
     mean: Float[Tensor, "W 3"]
     skin: Int[Tensor, " V"]
     triangles: Int[Tensor, "F 3"]
+    above: Float[Tensor, " W"]
     intrinsics: Float[Tensor, "I N 4 4"]
     world_to_camera: Float[Tensor, "I N 3 4"]
     portrait_intrinsics: Float[Tensor, "I P 4 4"]
@@ -105,7 +106,8 @@ class Subjects:
         if key not in self._known:
             body, triangles = self._arrays(item, config)
             lens, matrix = (each[item].double().cpu().numpy() for each in (self.intrinsics, self.world_to_camera))
-            surface = surface_of(body, triangles, lens, matrix, self.pictures.shape[-1], config.half_texel)
+            size, above = self.pictures.shape[-1], self.above.cpu().numpy()
+            surface = surface_of(body, triangles, above, lens, matrix, size, config.half_texel)
             normals = torch.from_numpy(vertex_normals(body, triangles)).float()
             place = self.body.device
             self._known[key] = Surface(*(each.to(place) for each in surface)), normals.to(place)
@@ -171,5 +173,6 @@ def load_subjects(folder: Path, model: BodyModel, config: MorphableConfig, count
         mean=torch.from_numpy(HEAD(model.template)).float(),
         skin=torch.from_numpy(skin_vertices(model)),
         triangles=torch.from_numpy(drawn_triangles(model)).long(),
+        above=torch.from_numpy(above_cut(model)),
         captions=captions,
     )
