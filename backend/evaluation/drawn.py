@@ -64,7 +64,8 @@ def rows_of(folder: Path, network: MorphableDiffusion, size: int, steps: int, gu
         for azimuth in _TURN
     ]
     sheet = compose([views[:8], views[8:], faces[0] + faces[1], faces[2] + shown])
-    return np.concatenate([resized(portrait.image[..., :3], len(sheet)), sheet], 1)
+    matte = portrait.matte[..., None]
+    return np.concatenate([resized(portrait.foreground * matte + 1 - matte, len(sheet)), sheet], 1)
 
 
 def resized(picture: Float[np.ndarray, "H W 3"], size: int) -> Float[np.ndarray, "size size 3"]:

@@ -82,7 +82,7 @@ class Subjects:
         number: Int[Tensor, " B"],
         views: Int[Tensor, "B K"],
         config: MorphableConfig,
-    ) -> Float[Tensor, "B K 8 S S"] | None:
+    ) -> Float[Tensor, "B K L S S"] | None:
         """The portraits `number` of the items `told` on the meshes of `items`, as some of these' views show them; None
         for networks that are not shown that."""
         if not config.projected:
@@ -90,7 +90,7 @@ class Subjects:
         rows = []
         for row, (item, other, chosen) in enumerate(zip(items.tolist(), told.tolist(), number.tolist(), strict=True)):
             surface, normals = self._surface(item, config)
-            own = Surface(*(each[views[row]] for each in surface))
+            own = surface.of_views(views[row])
             portrait = as_signed(self.portraits[other, chosen])
             shown = self._shown(other, chosen, config)
             rotation = self.world_to_camera[item, views[row], :, :3]

@@ -16,8 +16,10 @@ from backend.morphable.heads import into_world
 from backend.morphable.meshes import HEAD
 from backend.morphable.model import Condition, MorphableDiffusion
 from backend.morphable.projection import (
+    CHANNELS,
+    LAYERS,
     above_cut,
-    as_picture,
+    as_pictures,
     drawn_triangles,
     lay,
     mirrored,
@@ -101,7 +103,7 @@ def test_normals_face_the_camera_and_nothing_is_known_of_what_is_no_mesh(world):
     there = made[:, 7] == 0
     assert (made[:, 6][there] < 0.1).float().mean() > 0.95, "OpenCV's z looks away, but inside of the bust"
     assert (made[:, :7].abs().amax(1)[~there] == 0).all()
-    picture = as_picture(made)
+    picture = as_pictures(made)[:, 0]
     assert (picture.amin(1)[~there] == 1).all(), "white"
     assert (picture[:, :, 40:60, 40:60].std() > 0.1).all()
 
@@ -116,7 +118,8 @@ def test_a_mirror_turns_pictures_and_normals(world):
     assert torch.equal(mirrored(mirrored(made)), made)
 
 
-def test_pixels_are_what_was_laid_or_what_was_drawn():
+@pytest.mark.parametrize("layer", [0, 1])
+def test_pixels_are_what_was_laid_or_what_was_drawn(layer):
     config = dataclasses.replace(TINY, projected=True, prediction="sample")
     with torch.device("meta"):
         model = MorphableDiffusion(config)
@@ -129,22 +132,38 @@ def test_pixels_are_what_was_laid_or_what_was_drawn():
             for level, width in enumerate(config.volume_channels)
         ],
     )
-    given = torch.rand(2, 8, 16, 16, generator=generator)
+    given = torch.rand(2, CHANNELS, 16, 16, generator=generator)
     told = Condition(torch.randn(2, 12, 8, 8), torch.randn(2, 1, 16), given)
     steps = torch.tensor([500, 500])
     last = model.pixel_head.layers[-1]
     with torch.no_grad():
         one = model.predict(views, steps, told, frusta)
-        last.weight[3:], last.bias[3:] = 0, 30
+        last.weight[3:], last.bias[3:] = 0, 0
+        last.bias[4 + layer] = 30
         laid = model.decode(model.predict(views, steps, told, frusta))
         guided = model.decode(guided_prediction(model, views, steps, told, frusta, 2.0))
-        last.bias[3:] = -30
+        last.bias[3:] = torch.tensor([30, 0, 0])
         drawn = model.predict(views, steps, told, frusta)
         blank = model.predict(views, steps, told.dropped(), frusta)
     assert not torch.allclose(one, model.encode(laid, views)) and not torch.allclose(one, drawn)
-    torch.testing.assert_close(laid, as_picture(given))
-    torch.testing.assert_close(guided, 2 * as_picture(given), msg="without a condition there is nothing")
+    torch.testing.assert_close(laid, as_pictures(given)[:, layer])
+    torch.testing.assert_close(guided, 2 * as_pictures(given)[:, layer], msg="without a condition there is nothing")
     assert not torch.allclose(drawn, blank), "what is drawn also knows what was laid"
+
+
+def test_what_stands_out_of_the_skin_is_laid_on_the_mesh_blown_up(world):
+    model, triangles, lens, matrix, body, _ = world
+    out = body + HEAD.scale * LAYERS[1] * vertex_normals(body, triangles)
+    portrait, _ = painted(model, out, triangles, lens[FRONT], matrix[FRONT])
+    shown = shown_in(body, triangles, lens[FRONT], matrix[FRONT], SIZE, CONFIG.half_texel)
+    surface = surface_of(body, triangles, above_cut(model), lens, matrix, SIZE, CONFIG.half_texel)
+    normals = torch.from_numpy(vertex_normals(body, triangles)).float()
+    rotation = torch.from_numpy(matrix[:, :, :3]).float()
+    made = lay(portrait, shown, normals, surface, torch.from_numpy(triangles).long(), rotation)[1]
+    true, there = painted(model, out, triangles, lens[1], matrix[1], lowest=0.0)
+    inner, outer = ((made[k] - true).abs().amax(0)[made[k[-1] + 1] > 0.9].mean() for k in ([0, 1, 2], [8, 9, 10]))
+    assert torch.equal(made[15] > 0, torch.from_numpy(~there))
+    assert outer < 0.05 and inner > 2 * outer
 
 
 def test_the_bust_ends_in_a_smooth_cut_and_its_inside_is_unknown(world):
