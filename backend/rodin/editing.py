@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from backend.rodin.latent import on_sphere
+from backend.rodin.prior import sample_prior
 from backend.rodin.sampling import Mixture, guided, sample_mixture
 
 if TYPE_CHECKING:
@@ -17,26 +18,40 @@ if TYPE_CHECKING:
 
     from backend.rodin.base import BaseModel, Condition
     from backend.rodin.latent import LatentSpace
+    from backend.rodin.prior import LatentPrior
 
 NEUTRAL = "a person"
 """What an edit starts from when nothing is said of it."""
 
 
+_PEOPLE = 256
+"""How many people the prior draws for each text."""
+
+
 @torch.no_grad()
 def edit_latent(
     space: LatentSpace,
+    prior: LatentPrior,
     latent: Float[Tensor, "B Z"],
     target: str,
     *,
     source: str = NEUTRAL,
-    strength: float = 1.0,
+    strength: float = 2.0,
 ) -> Float[Tensor, "B Z"]:
-    """z' = z + strength (text(target) - text(source)), brought back to the length of all points.
+    """z' = z + strength (E[z | target] - E[z | source]), brought back to the length of all points; the means are over
+    people whom the prior draws of each text.
 
-    Texts and portraits lie in different parts of the space, so only differences of texts are used, never a text alone.
+    Rodin takes the difference of the texts' own points. Texts and portraits lie in different parts of the space, and
+    that difference leaves what portraits' points cover, which is all that the base model has learned.
     """
-    to, away = space.encode_texts([target, source])
+    to, away = (_typical(prior, text) for text in space.encode_texts([target, source]).split(1))
     return on_sphere(latent + strength * (to - away))
+
+
+def _typical(prior: LatentPrior, text: Float[Tensor, "1 Z"]) -> Float[Tensor, "1 Z"]:
+    """The mean point of people as the text describes them; for all texts of the same noise, which then cancels."""
+    people, _ = sample_prior(prior, text, torch.Generator().manual_seed(0), _PEOPLE)
+    return people.mean(0, keepdim=True)
 
 
 def edit_planes(

@@ -120,8 +120,8 @@ def edit_field(
     *,
     after: Sequence[str] = (),
     source: str = NEUTRAL,
-    latent_strength: float = 1.0,
-    strength: float = 1.0,
+    latent_strength: float = 2.0,
+    strength: float = 1.4,
     depth: float = 0.8,
     steps: int = 4,
     progress: Callable[[float], None] = _ignore,
@@ -137,7 +137,8 @@ def edit_field(
     # The condition pulls back to who was generated, so the point moves along the earlier edits again: they stay.
     edited = condition.latent
     for words in (*after, target):
-        edited = edit_latent(rodin.latent_space(), edited, words, source=source, strength=latent_strength)
+        space, prior = rodin.latent_space(), rodin.latent_prior()
+        edited = edit_latent(space, prior, edited, words, source=source, strength=latent_strength)
     planes = edit_planes(
         rodin.base,
         condition,

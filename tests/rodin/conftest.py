@@ -28,6 +28,8 @@ def rodin():
     mean, spread = 0.1 * torch.randn(3, 8, 16, 16), torch.full((3, 8, 1, 1), 0.2)
     latent = TrainedLatent(LATENT, ["man", "red", "hair"]).eval().requires_grad_(False)
     prior = LatentPrior(PriorConfig(8, len(model.identity_parameters), 16, 1, 16))
+    for weight in prior.parameters():  # those that start at zero hear no text
+        torch.nn.init.normal_(weight, std=0.3)
     prior.measure(torch.randn(50, 8), torch.tensor([p.mean for p in model.identity_parameters]).expand(50, -1))
     prior.eval().requires_grad_(False)
     return Rodin(base, decoder.requires_grad_(False), mean, spread, latent=latent, prior=prior)
