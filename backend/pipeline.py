@@ -228,7 +228,7 @@ def _from_portrait(request: AvatarRequest, quality: Quality, stages: Stages, sho
             warnings += (sentence,)
         return _Person(fit, observation, field, warnings)
     from backend.rodin.engine import edit_in_turn, generate_field, portrait_condition
-    from backend.rodin.self_portrait import observe_field
+    from backend.rodin.self_portrait import observe_edit
 
     edits = (request.prompt, *request.edits) if request.prompt.strip() else request.edits
     rodin, share = _rodin(fit.model), 0.5 if edits else 1.0
@@ -243,10 +243,14 @@ def _from_portrait(request: AvatarRequest, quality: Quality, stages: Stages, sho
     )
     if edits:
         condition = portrait_condition(rodin, portrait, fit)
-        field = edit_in_turn(
-            rodin, field, condition, edits, request.seed, lambda part: stages.advance(share + 0.4 * part)
+        before, field = (
+            field,
+            edit_in_turn(
+                rodin, field, condition, edits, request.seed, lambda part: stages.advance(share + 0.35 * part)
+            ),
         )
-        observation = observe_field(field, fit, observation, progress=lambda part: stages.advance(0.9 + 0.1 * part))
+        observed: Callable[[float], None] = lambda part: stages.advance(0.85 + 0.15 * part)  # noqa: E731
+        observation = observe_edit(before, field, fit, observation, observed)
     return _Person(fit, observation, field, warnings)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from backend.rodin.latent import on_sphere
 from backend.rodin.prior import sample_prior
@@ -24,6 +25,9 @@ NEUTRAL = "a person"
 """What an edit starts from when nothing is said of it."""
 
 
+_MOST, _FAINT, _PLAIN = 0.995, 0.3, 0.6
+"""The quantile of texels that change most, and the shares of its change at which an edit begins to count and counts in
+full."""
 _PEOPLE = 256
 """How many people the prior draws for each text."""
 
@@ -46,6 +50,18 @@ def edit_latent(
     """
     to, away = (_typical(prior, text) for text in space.encode_texts([target, source]).split(1))
     return on_sphere(latent + strength * (to - away))
+
+
+def where_it_matters(
+    before: Float[Tensor, "B 3 C S S"], after: Float[Tensor, "B 3 C S S"]
+) -> Float[Tensor, "B 3 C S S"]:
+    """`after` where the planes change most, `before` elsewhere: what an edit is about changes far more than what it
+    only drags along (as DiffEdit finds its masks)."""
+    change = after - before
+    size = F.avg_pool2d(change.square().mean(2).sqrt(), 5, 1, 2)
+    most = size.flatten(1).quantile(_MOST, 1)[:, None, None, None]
+    share = ((size / most.clamp(min=1e-6) - _FAINT) / (_PLAIN - _FAINT)).clamp(0, 1)
+    return before + (share * share * (3 - 2 * share))[:, :, None] * change
 
 
 def _typical(prior: LatentPrior, text: Float[Tensor, "1 Z"]) -> Float[Tensor, "1 Z"]:

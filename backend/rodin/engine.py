@@ -17,7 +17,7 @@ from backend.radiance.occupancy import OccupancyGrid
 from backend.radiance.renderer import render_view
 from backend.radiance.triplane import TriPlane, resize_planes
 from backend.rodin.condition import condition_of, condition_without_portrait
-from backend.rodin.editing import NEUTRAL, edit_latent, edit_planes
+from backend.rodin.editing import NEUTRAL, edit_latent, edit_planes, where_it_matters
 from backend.rodin.prior import sample_prior
 from backend.rodin.sampling import regress_both_ways, sample
 from backend.rodin.upsampler import enlarged, upsample
@@ -121,7 +121,7 @@ def edit_field(
     after: Sequence[str] = (),
     source: str = NEUTRAL,
     latent_strength: float = 2.0,
-    strength: float = 1.4,
+    strength: float = 2.0,
     depth: float = 0.8,
     steps: int = 4,
     progress: Callable[[float], None] = _ignore,
@@ -139,17 +139,19 @@ def edit_field(
     for words in (*after, target):
         space, prior = rodin.latent_space(), rodin.latent_prior()
         edited = edit_latent(space, prior, edited, words, source=source, strength=latent_strength)
+    before = rodin.normalise(resize_planes(field.planes, rodin.base.config.size))[None]
     planes = edit_planes(
         rodin.base,
         condition,
         edited,
         torch.Generator().manual_seed(seed),
         strength=strength,
-        planes=rodin.normalise(resize_planes(field.planes, rodin.base.config.size))[None],
+        planes=before,
         depth=depth,
         steps=steps,
         progress=progress,
     )
+    planes = where_it_matters(before, planes)
     return dataclasses.replace(field, planes=_decodable(rodin, condition, planes, seed)[0], likeness=None)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _DRAWN = 256
 """Pixels of the field's picture: finer than its planes."""
+_OTHER = 0.5
+"""Share of a pixel's matter from which on it is another."""
 
 
 def frontal_fit(model: BodyModel, identity: Float[np.ndarray, " I"], size: int) -> BodyFit:
@@ -47,17 +50,76 @@ def frontal_fit(model: BodyModel, identity: Float[np.ndarray, " I"], size: int) 
 
 
 def observe_field(
-    field: TriPlane,
+    field: TriPlane, fit: BodyFit, progress: Callable[[float], None] = lambda fraction: None
+) -> Observation:
+    """What the camera of `fit` sees of `field`, in which matter has classes. Eyes and what lies between the lips are
+    nobody's: a field is too coarse for them."""
+    camera = fit.camera
+    shown = _drawn(field, camera, progress)
+    landmarks = camera.project(landmark_map(fit.model).positions(fit.posed()))
+    right, left = eye_polygons(landmarks)
+    size = camera.height
+    openings = np.max([polygon_mask(p, size, grow=2.0) for p in (right, left, inner_lip_polygon(landmarks))], 0)
+    nothing = np.zeros(shown.alpha.shape, np.float32)
+    return Observation(
+        View(shown.image, _skin(shown) * (1 - openings), camera, fit.posed()),
+        shown.of("hair", "headwear"),
+        shown.of("garment"),
+        shown.alpha,
+        (nothing, nothing),
+        nothing,
+        np.ones(shown.alpha.shape, bool),
+        face_mask(landmarks, size),
+    )
+
+
+def observe_edit(
+    before: TriPlane,
+    after: TriPlane,
     fit: BodyFit,
-    seen: Observation | None = None,
+    seen: Observation,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Observation:
-    """What the camera of `fit` sees of `field`, in which matter has classes.
+    """The portrait that `seen` was, as if its person had been edited as the field `before` was to `after`.
 
-    With `seen`, the observation of a real portrait by the same camera, skin that is skin in both keeps the portrait's
-    pixels. Eyes and what lies between the lips are the portrait's or nobody's: a field is too coarse for them.
+    Where both fields hold the same matter, the portrait keeps its detail and takes on the change of colour alone;
+    elsewhere it is what `after` shows. Eyes and what lies between the lips stay the portrait's.
     """
     camera = fit.camera
+    old = _drawn(before, camera, lambda part: progress(0.5 * part))
+    new = _drawn(after, camera, lambda part: progress(0.5 + 0.5 * part))
+    other = 0.5 * np.abs(new.matter - old.matter).sum(-1)
+    same = np.clip((_OTHER - other) / _OTHER, 0, 1) * seen.known
+    same = np.maximum(same, np.max([*seen.openings, seen.mouth], 0))
+    mixed = lambda mine, theirs: (same * mine + (1 - same) * theirs).astype(np.float32)  # noqa: E731
+    recoloured = seen.view.image + (new.image - old.image)
+    image = same[..., None] * recoloured + (1 - same[..., None]) * new.image
+    return dataclasses.replace(
+        seen,
+        view=dataclasses.replace(seen.view, image=image.clip(0, 1), skin=mixed(seen.view.skin, _skin(new))),
+        hair=mixed(seen.hair, new.of("hair", "headwear")),
+        garment=mixed(seen.garment, new.of("garment")),
+        person=mixed(seen.person, new.alpha),
+        known=np.ones(seen.known.shape, bool),
+    )
+
+
+class _Shown(NamedTuple):
+    """A field as a camera sees it: straight colours, cover, and how much of which matter."""
+
+    image: Float[np.ndarray, "H W 3"]
+    alpha: Float[np.ndarray, "H W"]
+    matter: Float[np.ndarray, "H W classes"]
+
+    def of(self, *names: str) -> Float[np.ndarray, "H W"]:
+        return self.matter[..., [CLASSES.index(name) for name in names]].sum(-1)
+
+
+def _skin(shown: _Shown) -> Float[np.ndarray, "H W"]:
+    return np.clip((shown.of("skin", "beard") - 0.5) / 0.4, 0, 1)
+
+
+def _drawn(field: TriPlane, camera: Camera, progress: Callable[[float], None]) -> _Shown:
     small = camera.resized(_DRAWN, round(_DRAWN * camera.height / camera.width))
     drawn = render_view(field, small, occupancy=OccupancyGrid.build(field), progress=progress)
     rows, columns = np.nonzero(drawn.alpha > 0.05)
@@ -68,26 +130,4 @@ def observe_field(
         image.astype(np.float32), (camera.width, camera.height), interpolation=cv2.INTER_LINEAR
     )
     alpha = large(drawn.alpha).clip(0, 1)
-    of = lambda *names: large(classes[..., [CLASSES.index(n) for n in names]].sum(-1)).clip(0, 1) * alpha  # noqa: E731
-    landmarks = camera.project(landmark_map(fit.model).positions(fit.posed()))
-    right, left = eye_polygons(landmarks)
-    size = camera.height
-    openings = np.max([polygon_mask(p, size, grow=2.0) for p in (right, left, inner_lip_polygon(landmarks))], 0)
-    nothing = np.zeros(alpha.shape, np.float32)
-    skin = np.clip((of("skin", "beard") - 0.5) / 0.4, 0, 1)
-    image = large(drawn.rgb)
-    eyes, mouth = (nothing, nothing), nothing
-    if seen is not None:
-        real = (seen.view.skin * skin)[..., None]
-        image = seen.view.image * real + image * (1 - real)
-        eyes, mouth = seen.openings, seen.mouth
-    return Observation(
-        View(image.clip(0, 1), skin * (1 - openings), camera, fit.posed()),
-        of("hair", "headwear"),
-        of("garment"),
-        alpha,
-        eyes,
-        mouth,
-        np.ones(alpha.shape, bool) if seen is None else seen.known,
-        face_mask(landmarks, size),
-    )
+    return _Shown(large(drawn.rgb).clip(0, 1), alpha, large(classes).clip(0, 1) * alpha[..., None])

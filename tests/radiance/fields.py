@@ -8,7 +8,7 @@ import math
 import numpy as np
 import torch
 
-from backend.radiance.decoder import Decoder, DecoderConfig
+from backend.radiance.decoder import CLASSES, Decoder, DecoderConfig
 from backend.radiance.triplane import TriPlane
 
 
@@ -56,3 +56,17 @@ def sphere_hits(camera, radius: float = 0.12, centre=(0.03, -0.02, 0.04)):
         root = np.sqrt(b**2 - a * c)
     enter, leave = (-b - root) / a, (-b + root) / a
     return enter, leave, (leave - enter) * np.sqrt(a)
+
+
+def made_of(*names: str, light: float = 0.0) -> TriPlane:
+    """A solid field whose decoder is sure that it is made of `names`, in equal parts; grey, or more or less `light`."""
+    config = DecoderConfig(classes=len(CLASSES))
+    decoder = Decoder(config).requires_grad_(False)
+    for parameter in decoder.parameters():
+        parameter.zero_()
+    decoder.geometry_out.bias[0] = 6.0
+    logits = torch.full((len(CLASSES),), -20.0)
+    logits[[CLASSES.index(name) for name in names]] = 5.0
+    decoder.colour_layers[-1].bias[:3] = light
+    decoder.colour_layers[-1].bias[3:] = logits
+    return TriPlane(torch.zeros(3, config.channels, 8, 8), decoder)

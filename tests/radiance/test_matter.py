@@ -2,27 +2,15 @@
 
 import numpy as np
 import pytest
-import torch
 
-from backend.radiance.decoder import CLASSES, Decoder, DecoderConfig
 from backend.radiance.matter import Matter
-from backend.radiance.triplane import TriPlane
-from tests.radiance.fields import uniform
+from tests.radiance.fields import made_of, uniform
 
 POINTS = np.array([[0.0, 0, 0], [0.1, -0.1, 0.2]])
 
 
 def of_class(*names):
-    """A solid field whose decoder is sure that it is made of `names`, in equal parts."""
-    config = DecoderConfig(classes=len(CLASSES))
-    decoder = Decoder(config).requires_grad_(False)
-    for parameter in decoder.parameters():
-        parameter.zero_()
-    decoder.geometry_out.bias[0] = 6.0
-    logits = torch.full((len(CLASSES),), -20.0)
-    logits[[CLASSES.index(name) for name in names]] = 5.0
-    decoder.colour_layers[-1].bias[3:] = logits
-    return Matter(TriPlane(torch.zeros(3, config.channels, 8, 8), decoder))
+    return Matter(made_of(*names))
 
 
 @pytest.mark.parametrize(("name", "covers"), [("skin", 0), ("beard", 0), ("glasses", 0), ("hair", 1), ("headwear", 1)])

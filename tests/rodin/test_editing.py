@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from backend.rodin.editing import edit_latent, edit_planes
+from backend.rodin.editing import edit_latent, edit_planes, where_it_matters
 from backend.rodin.latent import on_sphere
 from backend.rodin.prior import LatentPrior, PriorConfig
 from backend.rodin.sampling import sample
@@ -78,3 +78,16 @@ def test_depth_zero_leaves_the_person_s_planes_as_they_are(model):  # noqa: F811
     generator = torch.Generator().manual_seed(0)
     assert torch.equal(edit_planes(model, told, -told.latent, generator, depth=0.0, **options), planes)
     assert not torch.equal(edit_planes(model, told, -told.latent, generator, depth=0.5, **options), planes)
+
+
+def test_what_an_edit_only_drags_along_stays():
+    generator = torch.Generator().manual_seed(0)
+    before = torch.randn(2, 3, 4, 32, 32, generator=generator)
+    change = 0.1 * torch.randn(before.shape, generator=generator)
+    change[0, 1, :, 8:20, 8:20] = 2.0
+    change[1] *= 0.01
+    found = where_it_matters(before, before + change)
+    torch.testing.assert_close(found[0, 1, :, 12:16, 12:16], (before + change)[0, 1, :, 12:16, 12:16])
+    assert torch.equal(found[0, 0], before[0, 0]) and torch.equal(found[0, 1, :, 24:], before[0, 1, :, 24:])
+    assert (found[1] - before[1]).abs().sum() > 0.5 * change[1].abs().sum(), "to each person what is most for them"
+    assert torch.equal(where_it_matters(before, before), before)
