@@ -71,7 +71,9 @@ class Rodin:
     def latent_prior(self) -> LatentPrior:
         """The prior. Raises `MaquetteError` (MODEL_MISSING) when the weights hold none."""
         if self.prior is None:
-            raise _missing("no prior over people: train it with 'maquette train prior', or give a portrait")
+            raise _missing(
+                "no prior over people: train it with 'maquette train prior', or give a portrait and no words"
+            )
         return self.prior
 
 
