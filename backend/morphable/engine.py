@@ -172,7 +172,7 @@ def _drawn(
     picture: Float[Tensor, "3 S S"],
     camera: Camera,
     stage: _Stage,
-) -> Float[Tensor, "1 N L S S"]:
+) -> Float[Tensor, "1 N channels S S"]:
     """The portrait on the mesh as the views show it; the portrait has the expression of the fit, the mesh its own."""
     triangles = drawn_triangles(fit.model)
     before, now = (fit.model.template, fit.model.template) if config.meshless else (fit.posed(), vertices)

@@ -34,7 +34,7 @@ class Condition:
 
     latent: Float[Tensor, "B C H W"]
     vector: Float[Tensor, "B 1 K"]
-    drawn: Float[Tensor, "B *K L S S"] | None = None
+    drawn: Float[Tensor, "B *K channels S S"] | None = None
 
     def repeat(self, count: int) -> Condition:
         """The same for each of the `count` views of every subject."""
@@ -82,7 +82,7 @@ class MorphableDiffusion(nn.Module):
         self,
         portrait: Float[Tensor, "B 3 H W"],
         noise: Float[Tensor, "B C h w"],
-        drawn: Float[Tensor, "B K L H W"] | None = None,
+        drawn: Float[Tensor, "B K channels H W"] | None = None,
     ) -> Condition:
         """From a portrait on white, in [-1, 1]; `noise` draws the sample of its latent. `drawn`, the portrait on the
         mesh (`projection.lay`), is for networks that are shown it."""

@@ -40,7 +40,7 @@ class PixelHead(nn.Module):
         self,
         features: Float[Tensor, "M f S S"],
         noisy: Float[Tensor, "M 3 S S"],
-        drawn: Float[Tensor, "M C S S"],
+        drawn: Float[Tensor, "M channels S S"],
     ) -> Float[Tensor, "M 3 S S"]:
         """Colours in about [-1, 1]."""
         told = torch.cat([features, noisy, drawn], 1)

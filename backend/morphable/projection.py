@@ -104,7 +104,7 @@ def surface_of(
             rasterize(pixels_of(layer, lens, matrix, half), triangles, size, size, visible=visible)
             for lens, matrix in zip(lenses, matrices, strict=True)
         ]
-        for layer in _layers(body, triangles)
+        for layer in _layers(body, vertex_normals(body, triangles))
     ]
     faces = np.array([[one.face_index for one in layer] for layer in found]).astype(np.int16)
     weights = np.array([[np.rint(255 * one.barycentric[..., :2]) for one in layer] for layer in found])
@@ -122,7 +122,7 @@ def shown_in(
     """What a portrait of `size` pixels shows of a mesh in the networks' world."""
     centre, normals = -matrix[:, :3].T @ matrix[:, 3], vertex_normals(body, triangles)
     found: list[tuple[np.ndarray, np.ndarray]] = []
-    for layer in _layers(body, triangles):
+    for layer in _layers(body, normals):
         places = pixels_of(layer, lens, matrix, half)
         depth = rasterize(places, triangles, size, size).depth
         # The farthest of the pixels around: where the skin slopes, a vertex lies behind the middle of its pixel.
@@ -136,8 +136,7 @@ def shown_in(
     return Shown(places, seen)
 
 
-def _layers(body: Float[np.ndarray, "W 3"], triangles: Int[np.ndarray, "F 3"]) -> list[Float[np.ndarray, "W 3"]]:
-    normals = vertex_normals(body, triangles)
+def _layers(body: Float[np.ndarray, "W 3"], normals: Float[np.ndarray, "W 3"]) -> list[Float[np.ndarray, "W 3"]]:
     return [body + HEAD.scale * height * normals for height in LAYERS]
 
 
@@ -148,7 +147,7 @@ def lay(
     surface: Surface,
     triangles: Int[Tensor, "F 3"],
     rotations: Float[Tensor, "K 3 3"],
-) -> Float[Tensor, "K C S S"]:
+) -> Float[Tensor, "K channels S S"]:
     """The portrait (in [-1, 1]) on the mesh of `surface`, whose `normals` these are, as its K views show it."""
     layers: list[Tensor] = []
     for place, known, faces, first in zip(*shown, *surface, strict=True):
@@ -167,14 +166,14 @@ def lay(
     return torch.cat(layers, 1)
 
 
-def mirrored(drawn: Float[Tensor, "*n C S S"]) -> Float[Tensor, "*n C S S"]:
+def mirrored(drawn: Float[Tensor, "*n channels S S"]) -> Float[Tensor, "*n channels S S"]:
     """As a mirror shows it."""
     side = torch.ones(CHANNELS, device=drawn.device)
     side[4::LAYER] = -1
     return drawn.flip(-1) * side[:, None, None]
 
 
-def as_pictures(drawn: Float[Tensor, "M C S S"]) -> Float[Tensor, "M L 3 S S"]:
+def as_pictures(drawn: Float[Tensor, "M channels S S"]) -> Float[Tensor, "M L 3 S S"]:
     """What is known of a view before anything is drawn, layer by layer, in [-1, 1]: the portrait on the mesh, grey
     where it shows nothing of it, over white."""
     layers = drawn.unflatten(1, (len(LAYERS), LAYER))

@@ -82,7 +82,7 @@ class Subjects:
         number: Int[Tensor, " B"],
         views: Int[Tensor, "B K"],
         config: MorphableConfig,
-    ) -> Float[Tensor, "B K L S S"] | None:
+    ) -> Float[Tensor, "B K channels S S"] | None:
         """The portraits `number` of the items `told` on the meshes of `items`, as some of these' views show them; None
         for networks that are not shown that."""
         if not config.projected:
